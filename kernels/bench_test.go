@@ -1,0 +1,101 @@
+package kernels
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// onPaths runs a benchmark or a test on the twin and, where there is one, on the fast path.
+func onPaths(run func(name string)) {
+	if Features() != "generic" {
+		run(Features())
+	}
+	restore := forceGeneric()
+	defer restore()
+	run("generic")
+}
+
+// BenchmarkMatMul streams weights that no cache holds (for a few tokens), or reuses them (for many).
+func BenchmarkMatMul(b *testing.B) {
+	const rows, cols, copies = 768, 2048, 24
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, f := range allFormats {
+		data := drawWeights(r, rows*cols*copies, f, tame)
+		for _, n := range []int{1, 2, 8, 64} {
+			x, dst := draw(r, n*cols, tame), make([]float32, n*rows)
+			for _, threads := range []int{1, 2} {
+				onPaths(func(path string) {
+					b.Run(fmt.Sprintf("%v/tokens=%d/threads=%d/%s", f, n, threads, path), func(b *testing.B) {
+						pool := NewPool(threads)
+						defer pool.Close()
+						size := rows * cols * f.Size()
+						b.SetBytes(int64(size))
+						b.ReportAllocs()
+						for i := 0; b.Loop(); i++ {
+							at := i % copies * size
+							pool.MatMul(dst, x, n, Matrix{f, rows, cols, data[at : at+size]})
+						}
+						flops := 2 * float64(rows*cols*n) * float64(b.N)
+						b.ReportMetric(flops/1e9/b.Elapsed().Seconds(), "GFLOP/s")
+					})
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkDot(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{128, 2048} {
+		x, y := draw(r, n, tame), draw(r, n, tame)
+		onPaths(func(path string) {
+			b.Run(fmt.Sprintf("%d/%s", n, path), func(b *testing.B) {
+				b.SetBytes(int64(8 * n))
+				b.ReportAllocs()
+				for b.Loop() {
+					Dot(x, y)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkAttendBlock(b *testing.B) {
+	const head, stride, n = 128, 4 * 128, 64
+	r := rand.New(rand.NewPCG(1, 2))
+	q, acc, scores := draw(r, head, tame), make([]float32, head), make([]float32, n)
+	keys, values := draw(r, n*stride, tame), draw(r, n*stride, tame)
+	onPaths(func(path string) {
+		b.Run(fmt.Sprintf("head=%d/n=%d/%s", head, n, path), func(b *testing.B) {
+			b.SetBytes(2 * 4 * head * n)
+			b.ReportAllocs()
+			for b.Loop() {
+				var st Attn
+				AttendBlock(&st, acc, q, keys, values, stride, n, 0.088, scores)
+			}
+		})
+	})
+}
+
+func BenchmarkRow(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x, y, dst := draw(r, 2048, tame), draw(r, 2048, tame), make([]float32, 2048)
+	stored := make([]byte, 2*2048)
+	for name, run := range map[string]func(){
+		"RMSNorm":    func() { RMSNorm(dst, x, y, 1e-6) },
+		"SwiGLU":     func() { SwiGLU(dst, x, y) },
+		"Softmax":    func() { copy(dst, x); Softmax(dst) },
+		"Axpy":       func() { Axpy(dst, 0.5, x) },
+		"DecodeBF16": func() { Decode(dst, stored, BF16) },
+		"EncodeBF16": func() { EncodeBF16(stored, x) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(4 * 2048)
+			b.ReportAllocs()
+			for b.Loop() {
+				run()
+			}
+		})
+	}
+}

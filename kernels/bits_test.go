@@ -1,0 +1,146 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/bits.txt anew")
+
+// TestBits compares results with a table that was made on amd64: run on another architecture it
+// shows that no compiler fused or reordered anything.
+func TestBits(t *testing.T) {
+	onPaths(func(path string) {
+		got := bitsTable()
+		if *rewrite {
+			if err := os.WriteFile("testdata/bits.txt", []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile("testdata/bits.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+		if len(gotLines) != len(wantLines) {
+			t.Fatalf("%s: %d lines, want %d", path, len(gotLines), len(wantLines))
+		}
+		for i := range gotLines {
+			if gotLines[i] != wantLines[i] {
+				t.Errorf("%s: got  %s\nwant %s", path, gotLines[i], wantLines[i])
+			}
+		}
+	})
+}
+
+// exact draws a float32 by integer arithmetic alone, so that inputs are the same everywhere.
+func exact(r *rand.Rand) float32 {
+	return float32(int32(r.Uint32()>>8)-1<<23) / (1 << 21)
+}
+
+func anyBits(r *rand.Rand) float32 { return math.Float32frombits(r.Uint32()) }
+
+func bitsTable() string {
+	var out strings.Builder
+	// line writes the first results and a hash of all; NaNs count as one value.
+	line := func(name string, values []float32) {
+		hash := fnv.New64a()
+		fmt.Fprintf(&out, "%-28s", name)
+		for i, v := range values {
+			bits := math.Float32bits(v)
+			if v != v {
+				bits = 0x7fc00000
+			}
+			if i < 4 {
+				fmt.Fprintf(&out, " %08x", bits)
+			}
+			hash.Write(binary.LittleEndian.AppendUint32(nil, bits))
+		}
+		fmt.Fprintf(&out, " %d:%016x\n", len(values), hash.Sum64())
+	}
+	r := rand.New(rand.NewPCG(31, 32))
+	scalarBits(r, line)
+	productBits(r, line)
+	rowBits(r, line)
+	return out.String()
+}
+
+func scalarBits(r *rand.Rand, line func(string, []float32)) {
+	var fmas, exps, dots []float32
+	for range 20000 {
+		fmas = append(fmas, fma32(exact(r), exact(r), exact(r)))
+		fmas = append(fmas, fma32(anyBits(r), anyBits(r), anyBits(r)))
+		exps = append(exps, Exp(exact(r)*30))
+	}
+	line("fma", fmas)
+	line("exp", exps)
+	for n := range 100 {
+		dots = append(dots, Dot(draw(r, n, exact), draw(r, n, exact)))
+	}
+	line("dot of 0 to 99", dots)
+}
+
+func productBits(r *rand.Rand, line func(string, []float32)) {
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, f := range allFormats {
+		for _, cols := range []int{64, 75} {
+			const n, rows = 7, 11
+			data := make([]byte, rows*cols*f.Size())
+			for i := range data {
+				data[i] = byte(r.Uint32())
+				if size := f.Size(); i%size == size-1 {
+					data[i] = data[i]&0x81 | 0x3c // ordinary exponents
+				}
+			}
+			dst := make([]float32, n*rows)
+			pool.MatMul(dst, draw(r, n*cols, exact), n, Matrix{f, rows, cols, data})
+			line(fmt.Sprintf("matmul %v cols=%d", f, cols), dst)
+		}
+	}
+	const head, n = 72, 40
+	acc, scores := make([]float32, head), make([]float32, n)
+	var st Attn
+	q := draw(r, head, exact)
+	for range 3 {
+		kv := draw(r, 2*n*head, exact)
+		AttendBlock(&st, acc, q, kv, kv[n*head:], head, n, 0.01, scores)
+	}
+	line("attend", append(acc, st.Max, st.Sum))
+}
+
+func rowBits(r *rand.Rand, line func(string, []float32)) {
+	const n = 1000
+	x, y, dst := draw(r, n, exact), draw(r, n, exact), make([]float32, n)
+	RMSNorm(dst, x, y, 1e-6)
+	line("rmsnorm", dst)
+	SwiGLU(dst, x, y)
+	line("swiglu", dst)
+	line("logsumexp", []float32{LogSumExp(x), LogSumExp(x[:7]), LogSumExp(x[:1])})
+	RopeHalf(x, y[:n/2], y[n/2:])
+	line("rope", x)
+	Softmax(y)
+	line("softmax", y)
+	Axpy(dst, 1.7, y)
+	line("axpy", dst)
+	stored := make([]byte, 2*n)
+	EncodeBF16(stored, dst)
+	Decode(dst, stored, BF16)
+	line("bf16", dst)
+	for _, theta := range []float64{1e4, 1.5e5, 1e6, 5e6} {
+		var table []float32
+		cos, sin := make([]float32, 64), make([]float32, 64)
+		for _, pos := range []int{0, 1, 2, 3, 77, 1000, 40959, 262143} {
+			RotaryTable(theta, 128, pos, cos, sin)
+			table = append(append(table, cos...), sin...)
+		}
+		line(fmt.Sprintf("rotary theta=%g", theta), table)
+	}
+}

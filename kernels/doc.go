@@ -1,0 +1,29 @@
+// Package kernels holds the numeric leaves of a forward pass: matrix products over weights in the
+// checkpoint's own format, the inner loops of attention, norms, rotary embedding, activations and
+// softmax, and the pool of threads that runs them. Slices and ints go in, slices come out.
+//
+// It must not know models, tensors by name, requests or the network; it imports the standard
+// library and x/sys/cpu only.
+//
+// Invariants:
+//
+//   - Canonical dot product. Element i goes to lane i mod 16 by a true float32 fused multiply-add,
+//     in ascending i; the lanes are added by one fixed tree (see reduce). Every dot product of the
+//     package has these bits, whichever path, tile, batch or thread computed it.
+//   - Same bits on every machine. The fast paths agree bit for bit with the plain Go twin, and the
+//     twin rounds explicitly wherever a compiler may fuse x*y+z. (NaNs agree in being NaN.)
+//   - Weights are read in place, at any alignment, and never beyond the row.
+//   - Nothing here allocates, except NewPool.
+//   - Wrong lengths are the caller's bug and panic with a constant message.
+//
+// A product on all threads, and one inside a job of the caller's own:
+//
+//	pool := kernels.NewPool(2)
+//	defer pool.Close()
+//	w := kernels.Matrix{Format: kernels.BF16, Rows: 768, Cols: 2048, Data: mapped}
+//	pool.MatMul(y, x, tokens, w)                // y [tokens, 768] = x [tokens, 2048] · wᵀ
+//	kernels.MatMulRows(y, x, tokens, w, 0, 768) // the same bits on this goroutine alone
+//
+// A new weight format is a case in Format (Size, String, Decode) and, for speed, a loader in the
+// generator under gen/.
+package kernels

@@ -1,0 +1,88 @@
+package kernels
+
+import (
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+)
+
+// ulps returns the distance of got from want in units of want's last place.
+func ulps(got float32, want float64) float64 {
+	w := float32(want)
+	exponent := max(math.Ilogb(float64(w)), -126)
+	return math.Abs(float64(got)-want) / math.Ldexp(1, exponent-23)
+}
+
+func TestExpWithinOneUlp(t *testing.T) {
+	worst, at := 0.0, float32(0)
+	check := func(x float32) {
+		want := math.Exp(float64(x))
+		got := Exp(x)
+		if want >= math.MaxFloat32+0x1p103 {
+			if !math.IsInf(float64(got), 1) {
+				t.Fatalf("Exp(%x) = %v, want +Inf", x, got)
+			}
+			return
+		}
+		if e := ulps(got, want); e > worst {
+			worst, at = e, x
+		}
+	}
+	r := rand.New(rand.NewPCG(13, 14))
+	for range 2_000_000 {
+		check(float32(r.Float64()*210 - 110))
+	}
+	// Every 911th float32 of either sign: small arguments, and beyond both ends.
+	for b := uint32(0); b < 0x7f800000; b += 911 {
+		check(math.Float32frombits(b))
+		check(-math.Float32frombits(b))
+	}
+	for _, edge := range []float32{88.722839, 88.8, -87.33655, -103.97208, -103.9721, -104, 0} {
+		for b, i := math.Float32bits(edge)-50, 0; i < 100; i++ {
+			check(math.Float32frombits(b + uint32(i)))
+		}
+	}
+	t.Logf("worst error %.4f ulp at %x", worst, at)
+	if worst > 0.51 {
+		t.Errorf("error %.4f ulp at %x", worst, at)
+	}
+}
+
+func TestExpSpecials(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, c := range [][2]float32{{inf, inf}, {-inf, 0}, {0, 1}, {nan, nan}, {math.MaxFloat32, inf}, {-math.MaxFloat32, 0}, {0x1p-149, 1}} {
+		if got := Exp(c[0]); !sameBits(got, c[1]) {
+			t.Errorf("Exp(%v) = %v, want %v", c[0], got, c[1])
+		}
+	}
+}
+
+// TestExpAgainstSeries checks math.Exp, the oracle above, by the series in math/big.
+func TestExpAgainstSeries(t *testing.T) {
+	for _, x := range []float64{-100.5, -20, -1, -0.3, 1e-3, 0.6931, 5, 33.3, 88.7} {
+		sum, term := big.NewFloat(1).SetPrec(400), big.NewFloat(1).SetPrec(400)
+		for n := 1; n < 500; n++ {
+			term.Mul(term, big.NewFloat(x))
+			term.Quo(term, big.NewFloat(float64(n)))
+			sum.Add(sum, term)
+		}
+		exact, _ := sum.Float64()
+		if e := ulps(Exp(float32(x)), exact); float64(float32(x)) == x && e > 0.51 {
+			t.Errorf("Exp(%v) is off by %v ulp", x, e)
+		}
+		if math.Abs(math.Exp(x)/exact-1) > 1e-15 {
+			t.Errorf("math.Exp(%v) = %v, series %v", x, math.Exp(x), exact)
+		}
+	}
+}
+
+func TestLog(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for range 200000 {
+		x := math.Exp(r.Float64()*40 - 5)
+		if got, want := logF64(x), math.Log(x); math.Abs(got-want) > 1e-15*max(1, math.Abs(want)) {
+			t.Fatalf("log(%v) = %v, want %v", x, got, want)
+		}
+	}
+}

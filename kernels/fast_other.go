@@ -1,0 +1,16 @@
+//go:build !amd64
+
+package kernels
+
+// fastPath is false where there is no assembly: the plain twin serves.
+const fastPath = false
+
+// Features names the path in use.
+func Features() string { return "generic" }
+
+const unreachable = "kernels: no fast path on this architecture"
+
+func dotFast(_, _ []float32) float32                         { panic(unreachable) }
+func dotRowsFast(_, _, _ []float32, _ int)                   { panic(unreachable) }
+func addWeightedFast(_, _, _ []float32, _ int)               { panic(unreachable) }
+func mulRowsFast(_, _ []float32, _ int, _ *Matrix, _, _ int) { panic(unreachable) }

@@ -1,0 +1,81 @@
+package kernels
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var allFormats = []Format{F32, BF16, F16}
+
+// sameBits says whether a and b are the same float32, or both NaN.
+func sameBits(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || (a != a && b != b)
+}
+
+// wild draws a float32 from every kind: any bits at all, ordinary numbers, subnormals, halves that
+// make ties, zeros, infinities, NaN.
+func wild(r *rand.Rand) float32 {
+	switch r.IntN(16) {
+	case 0:
+		return math.Float32frombits(r.Uint32())
+	case 1:
+		return math.Float32frombits(r.Uint32() & 0x807fffff) // subnormal
+	case 2:
+		specials := []float32{0, float32(math.Copysign(0, -1)), float32(math.Inf(1)),
+			float32(math.Inf(-1)), float32(math.NaN()), math.MaxFloat32, 0x1p-126, 0x1p-149}
+		return specials[r.IntN(len(specials))]
+	case 3, 4, 5:
+		return float32(r.IntN(1<<13)-1<<12) * float32(math.Ldexp(1, r.IntN(24)-12)) // ties
+	}
+	return tame(r)
+}
+
+// tame draws a float32 as activations and weights are.
+func tame(r *rand.Rand) float32 { return float32(r.NormFloat64()) }
+
+// tiny draws a float32 whose products with its like, or with ordinary numbers, lie about the least
+// normal float32 and below.
+func tiny(r *rand.Rand) float32 {
+	return float32(math.Ldexp(r.NormFloat64(), -55-r.IntN(95)))
+}
+
+// kinds are the sorts of values that twins are compared on.
+var kinds = []func(*rand.Rand) float32{tame, tiny, wild}
+
+func draw(r *rand.Rand, n int, kind func(*rand.Rand) float32) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = kind(r)
+	}
+	return x
+}
+
+// drawWeights returns n stored weights. With wild values every bit pattern occurs.
+func drawWeights(r *rand.Rand, n int, f Format, kind func(*rand.Rand) float32) []byte {
+	data := make([]byte, n*f.Size())
+	for i := range n {
+		bits := math.Float32bits(kind(r))
+		switch f {
+		case F32:
+			copy(data[4*i:], []byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)})
+		case BF16:
+			data[2*i], data[2*i+1] = byte(bits>>16), byte(bits>>24)
+		case F16: // ordinary exponents go to 2^-8 … 2^7, the special ones to f16's own
+			exponent := uint16(7 + bits>>23&15)
+			switch bits >> 23 & 255 {
+			case 0:
+				exponent = 0
+			case 255:
+				exponent = 31
+			}
+			h := uint16(bits>>16&0x8000) | exponent<<10 | uint16(bits>>13&0x3ff)
+			data[2*i], data[2*i+1] = byte(h), byte(h>>8)
+		}
+	}
+	return data
+}

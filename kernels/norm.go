@@ -1,0 +1,75 @@
+package kernels
+
+import "math"
+
+// RMSNorm normalises x by its root mean square and weighs it: dst[i] = x[i] / rms * w[i], where
+// rms = sqrt(mean(x²) + eps) and the sum of squares is the canonical dot product. dst may be x.
+// Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
+func RMSNorm(dst, x, w []float32, eps float32) {
+	if len(dst) != len(x) || len(w) != len(x) {
+		panic("kernels: RMSNorm of slices of different lengths")
+	}
+	mean := Dot(x, x) / float32(len(x))
+	scale := float32(1 / math.Sqrt(float64(mean+eps)))
+	for i, v := range x {
+		dst[i] = float32(v*scale) * w[i]
+	}
+}
+
+// SwiGLU gates up by the SiLU of gate: dst[i] = gate[i]·σ(gate[i])·up[i]. dst may be either input.
+// Shazeer, "GLU Variants Improve Transformer", 2020.
+func SwiGLU(dst, gate, up []float32) {
+	if len(gate) != len(dst) || len(up) != len(dst) {
+		panic("kernels: SwiGLU of slices of different lengths")
+	}
+	for i, g := range gate {
+		dst[i] = float32(g/(1+Exp(-g))) * up[i]
+	}
+}
+
+// Softmax replaces x by exp(x - max) over its sum, added in ascending order in float64. A NaN makes
+// all of x NaN.
+func Softmax(x []float32) {
+	highest := maxOf(x)
+	var sum float64
+	for i, v := range x {
+		e := Exp(v - highest)
+		x[i] = e
+		sum += float64(e)
+	}
+	for i, e := range x {
+		x[i] = float32(float64(e) / sum)
+	}
+}
+
+// LogSumExp returns log(Σ exp(x[i])), added in ascending order in float64. It is -Inf for an empty x.
+func LogSumExp(x []float32) float32 {
+	highest := maxOf(x)
+	if math.IsInf(float64(highest), 0) {
+		for _, v := range x {
+			if v != v {
+				return v
+			}
+		}
+		return highest
+	}
+	var sum float64
+	for _, v := range x {
+		sum += float64(Exp(v - highest))
+	}
+	if sum != sum {
+		return float32(sum)
+	}
+	return float32(float64(highest) + logF64(sum))
+}
+
+// maxOf returns the largest element that is not NaN, or -Inf.
+func maxOf(x []float32) float32 {
+	highest := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > highest {
+			highest = v
+		}
+	}
+	return highest
+}

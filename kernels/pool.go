@@ -1,0 +1,162 @@
+package kernels
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Job is work that splits into items. Do may be called for several items at once, but never twice
+// for one item, nor twice at once with the same thread, which is less than Pool.Threads.
+type Job interface{ Do(item, thread int) }
+
+// Pool runs jobs on a fixed number of threads: the caller of Run and threads-1 goroutines, which
+// spin for a moment after a job and then park. It is used by one caller at a time.
+type Pool struct {
+	threads int
+	spins   int
+	helpers []helper
+	running sync.WaitGroup
+	closed  atomic.Bool
+
+	// The current job. Written by Run while no item is unfinished; read by whoever has claimed an
+	// item, which Run waits for.
+	job   Job
+	items int64
+
+	_         [64]byte     // the counters below are written by every thread
+	unclaimed atomic.Int64 // items that nobody has claimed; the next is items - unclaimed
+	_         [56]byte
+	done      atomic.Int64 // items finished
+	waiting   atomic.Bool  // the caller is parked, or about to, on finished
+	finished  chan struct{}
+
+	product product // the MatMul in progress
+}
+
+// helper is where one goroutine parks.
+type helper struct {
+	parked atomic.Bool // set by the goroutine; whoever clears it decides whether wake is sent
+	wake   chan struct{}
+	_      [48]byte
+}
+
+// spins is how often a thread looks for news before it parks: a few microseconds, which is what
+// waking it would cost. Longer would take the processor from others for nothing.
+const spins = 4000
+
+// NewPool starts threads-1 goroutines; the caller of Run is the last thread. Close ends them.
+func NewPool(threads int) *Pool {
+	threads = max(threads, 1)
+	p := &Pool{
+		threads:  threads,
+		helpers:  make([]helper, threads-1),
+		finished: make(chan struct{}, 1),
+	}
+	if runtime.GOMAXPROCS(0) > 1 {
+		p.spins = spins
+	}
+	p.running.Add(len(p.helpers))
+	for i := range p.helpers {
+		p.helpers[i].wake = make(chan struct{}, 1)
+		go p.help(i)
+	}
+	return p
+}
+
+// Threads returns the number of threads, the caller of Run included.
+func (p *Pool) Threads() int { return p.threads }
+
+// Run calls j.Do for every item from 0 to items-1 and returns when all are done. Items are claimed
+// in ascending order. It must not be called from within a job of the same pool.
+func (p *Pool) Run(items int, j Job) {
+	if p.threads == 1 || items <= 1 {
+		for item := range items {
+			j.Do(item, 0)
+		}
+		return
+	}
+	p.job, p.items = j, int64(items)
+	p.done.Store(0)
+	p.unclaimed.Store(int64(items))
+	for i := range min(items-1, len(p.helpers)) {
+		if h := &p.helpers[i]; h.parked.CompareAndSwap(true, false) {
+			h.wake <- struct{}{}
+		}
+	}
+	p.work(0)
+	p.await(int64(items))
+	p.job = nil
+}
+
+// Close ends the goroutines and waits for them. It may be called twice, but not during Run.
+func (p *Pool) Close() {
+	p.closed.Store(true)
+	for i := range p.helpers {
+		if h := &p.helpers[i]; h.parked.CompareAndSwap(true, false) {
+			h.wake <- struct{}{}
+		}
+	}
+	p.running.Wait()
+}
+
+// work claims and does items until none is left. A goroutine that comes late may find the next job
+// already here: it claims from that, since job and items are read after the claim.
+func (p *Pool) work(thread int) {
+	for {
+		left := p.unclaimed.Load()
+		if left == 0 {
+			return
+		}
+		if !p.unclaimed.CompareAndSwap(left, left-1) {
+			continue
+		}
+		items := p.items
+		p.job.Do(int(items-left), thread)
+		if p.done.Add(1) == items && p.waiting.CompareAndSwap(true, false) {
+			p.finished <- struct{}{}
+		}
+	}
+}
+
+// await returns when all items are done. A signal may be left over from the previous job, whose
+// last thread was delayed between counting its item and looking at waiting; hence the loop.
+func (p *Pool) await(items int64) {
+	for range p.spins {
+		if p.done.Load() == items {
+			return
+		}
+	}
+	for p.done.Load() != items {
+		p.waiting.Store(true)
+		if p.done.Load() != items || !p.waiting.CompareAndSwap(true, false) {
+			<-p.finished
+		}
+	}
+}
+
+// help is one goroutine of the pool.
+func (p *Pool) help(i int) {
+	defer p.running.Done()
+	h := &p.helpers[i]
+	for !p.closed.Load() {
+		p.work(i + 1)
+		p.pause(h)
+	}
+}
+
+// pause returns when there may be work, or the pool was closed.
+func (p *Pool) pause(h *helper) {
+	for range p.spins {
+		if p.unclaimed.Load() > 0 || p.closed.Load() {
+			return
+		}
+	}
+	h.parked.Store(true)
+	if p.unclaimed.Load() > 0 || p.closed.Load() {
+		if h.parked.CompareAndSwap(true, false) {
+			return
+		}
+	}
+	<-h.wake
+}
