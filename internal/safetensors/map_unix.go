@@ -1,0 +1,36 @@
+//go:build unix
+
+package safetensors
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapFile maps the whole file read-only. The pages are shared with every other process that maps
+// the same file.
+func mapFile(path string) ([]byte, error) {
+	f, size, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", path, err)
+	}
+	return data, nil
+}
+
+func unmapFile(data []byte) error { return unix.Munmap(data) }
+
+// adviseWillNeed starts reading [begin, end) of a mapping; the call wants whole pages.
+func adviseWillNeed(data []byte, begin, end int64) error {
+	begin -= begin % int64(os.Getpagesize())
+	if begin == end {
+		return nil
+	}
+	return unix.Madvise(data[begin:end], unix.MADV_WILLNEED)
+}

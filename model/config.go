@@ -1,0 +1,238 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	configFile     = "config.json"
+	generationFile = "generation_config.json"
+
+	// maxConfigBytes bounds a configuration file; published ones are below 100 KB.
+	maxConfigBytes = 16 << 20
+)
+
+// The largest sizes accepted from a config. They are some 16 times those of the largest published
+// models, and small enough that a parameter count fits into 60 bits.
+const (
+	maxLayers    = 1 << 10
+	maxHidden    = 1 << 18
+	maxWidth     = 1 << 20
+	maxVocab     = 1 << 24
+	maxHeads     = 1 << 12
+	maxHeadDim   = 1 << 12
+	maxPositions = 1 << 30
+	maxExperts   = 1 << 14
+	maxTokenID   = 1<<31 - 1
+
+	// maxAllExperts bounds experts times layers: each is three named tensors in memory.
+	maxAllExperts = 1 << 18
+)
+
+// family is one kind of model that can be served.
+type family struct {
+	architecture string // architectures[0] of config.json
+	modelType    string // model_type of config.json
+	read         func(c *object) *Spec
+}
+
+// families lists every kind that can be served.
+func families() []family {
+	return []family{
+		{"Qwen3ForCausalLM", "qwen3", readQwen3},
+		{"Qwen3MoeForCausalLM", "qwen3_moe", readQwen3MoE},
+	}
+}
+
+// Read reads config.json and, where it exists, generation_config.json of the checkpoint in dir. An
+// error lists every problem found, each with its file and field.
+func Read(dir string) (*Spec, error) {
+	data, err := readBounded(dir, configFile)
+	if err != nil {
+		return nil, err
+	}
+	generation, err := readBounded(dir, generationFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return parse(data, generation)
+}
+
+// parse reads the two files; generation is nil where there is none.
+func parse(config, generation []byte) (*Spec, error) {
+	c, err := parseObject(config, configFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := findFamily(c)
+	if err != nil {
+		return nil, err
+	}
+	spec := f.read(c)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	spec.Family = f.modelType
+	if generation == nil {
+		return spec, nil
+	}
+	g, err := parseObject(generation, generationFile)
+	if err != nil {
+		return nil, err
+	}
+	readGeneration(g, spec)
+	if err := g.err(); err != nil {
+		return nil, err
+	}
+	return spec, nil
+}
+
+// readBounded reads a small file of the checkpoint.
+func readBounded(dir, name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if len(data) > maxConfigBytes {
+		return nil, fmt.Errorf("%s: has more than %d bytes", name, maxConfigBytes)
+	}
+	return data, nil
+}
+
+// findFamily picks the family by architecture, and checks that model_type agrees.
+func findFamily(c *object) (family, error) {
+	names := c.texts("architectures")
+	modelType := c.text("model_type")
+	if err := c.err(); err != nil {
+		return family{}, err
+	}
+	var known []string
+	for _, f := range families() {
+		known = append(known, f.architecture)
+	}
+	if len(names) != 1 || !slices.Contains(known, names[0]) {
+		return family{}, fmt.Errorf("%s: architectures: %q is not supported; known are %s",
+			configFile, names, strings.Join(known, ", "))
+	}
+	f := families()[slices.Index(known, names[0])]
+	if modelType != f.modelType {
+		return family{}, fmt.Errorf("%s: model_type: is %q, but architecture %s implies %q",
+			configFile, modelType, f.architecture, f.modelType)
+	}
+	return f, nil
+}
+
+// readCommon reads what every decoder-only family states in the same way: sizes, attention, rotary
+// embedding, special tokens. It refuses whatever is not supported by name.
+func readCommon(c *object) *Spec {
+	s := &Spec{
+		Hidden:        c.integer("hidden_size", 1, maxHidden),
+		Vocab:         c.integer("vocab_size", 1, maxVocab),
+		MaxPositions:  c.integer("max_position_embeddings", 1, maxPositions),
+		NormEps:       float32(c.number("rms_norm_eps", 1e-12, 1)),
+		DType:         readDType(c),
+		TiedEmbedding: c.has("tie_word_embeddings") && c.boolean("tie_word_embeddings"),
+		Layers:        make([]Layer, c.integer("num_hidden_layers", 1, maxLayers)),
+		BOS:           -1,
+	}
+	s.Attention = readAttention(c, s.Hidden)
+	s.Rotary = Rotary{Dims: s.Attention.HeadDim, Theta: readTheta(c)}
+	readStops(c, s)
+	refuseUnsupported(c)
+	return s
+}
+
+// refuseUnsupported refuses what would change the output.
+func refuseUnsupported(c *object) {
+	if act := c.text("hidden_act"); c.has("hidden_act") && act != "silu" {
+		c.fail("hidden_act", "is %q, only \"silu\" is supported", act)
+	}
+	for _, name := range []string{"attention_bias", "use_sliding_window"} {
+		if c.has(name) && c.boolean(name) {
+			c.fail(name, "true is not supported")
+		}
+	}
+	if c.has("layer_types") {
+		for _, kind := range c.texts("layer_types") {
+			if kind != "full_attention" {
+				c.fail("layer_types", "%q is not supported, only \"full_attention\"", kind)
+				break
+			}
+		}
+	}
+	if q := c.child("quantization_config"); q != nil {
+		method := "without quant_method"
+		if q.has("quant_method") {
+			method = fmt.Sprintf("quant_method %q", q.text("quant_method"))
+		}
+		c.fail("quantization_config", "%s is not supported; use the unquantised checkpoint", method)
+	}
+}
+
+// readDType reads the declared weight format, torch_dtype before transformers 5 and dtype since.
+func readDType(c *object) string {
+	declared := ""
+	for _, name := range []string{"torch_dtype", "dtype"} {
+		if !c.has(name) {
+			continue
+		}
+		text, format := c.text(name), ""
+		switch text {
+		case "bfloat16":
+			format = "BF16"
+		case "float16":
+			format = "F16"
+		case "float32":
+			format = "F32"
+		default:
+			c.fail(name, "%q is not supported (bfloat16, float16, float32 are)", text)
+			continue
+		}
+		if declared != "" && declared != format {
+			c.fail(name, "is %q, but torch_dtype says otherwise", text)
+		}
+		declared = format
+	}
+	return declared
+}
+
+// readStops reads the special tokens of config.json or generation_config.json. A file that does not
+// name them leaves the spec as it is.
+func readStops(c *object, s *Spec) {
+	if c.has("bos_token_id") {
+		s.BOS = int32(c.integer("bos_token_id", 0, maxTokenID))
+	}
+	if !c.has("eos_token_id") {
+		return
+	}
+	s.EOS = nil
+	for _, id := range c.integers("eos_token_id", 0, maxTokenID) {
+		s.EOS = append(s.EOS, int32(id))
+	}
+}
+
+// readGeneration reads generation_config.json.
+func readGeneration(g *object, s *Spec) {
+	readStops(g, s)
+	s.Sampling = Sampling{
+		Temperature:       g.optionalNumber("temperature", 0, 100),
+		TopP:              g.optionalNumber("top_p", 0, 1),
+		MinP:              g.optionalNumber("min_p", 0, 1),
+		RepetitionPenalty: g.optionalNumber("repetition_penalty", 1e-3, 1e3),
+	}
+	if g.has("top_k") {
+		k := g.integer("top_k", 0, maxVocab)
+		s.Sampling.TopK = &k
+	}
+}

@@ -1,0 +1,75 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+
+	"github.com/conclave-serve/conclave/internal/safetensors"
+)
+
+// sampleBytes of a tensor go into the fingerprint: one page, which is what a read costs anyway.
+const sampleBytes = 4096
+
+// Fingerprint is a cheap, stable identity of the checkpoint in dir, by which processes verify that
+// they serve the same one. It is the SHA-256 of config.json, of the header of every weight file in
+// the order of their names, and of a sample of the weights. The sample is there because two
+// fine-tunes of one model have the same config and the same headers: it takes the beginning of
+// every tensor outside the routed experts, and of one expert for each MoE layer.
+//
+// It is no checksum: a change in a part that is not sampled goes unnoticed.
+func Fingerprint(dir string) (string, error) {
+	config, err := readBounded(dir, configFile)
+	if err != nil {
+		return "", err
+	}
+	spec, err := Read(dir)
+	if err != nil {
+		return "", err
+	}
+	ck, err := safetensors.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	sum, err := fingerprint(config, spec, ck)
+	if err := errors.Join(err, ck.Close()); err != nil {
+		return "", fmt.Errorf("fingerprint %s: %w", dir, err)
+	}
+	return sum, nil
+}
+
+func fingerprint(config []byte, spec *Spec, ck *safetensors.Checkpoint) (string, error) {
+	h := sha256.New()
+	writeField(h, config)
+	for _, f := range ck.Files() {
+		writeField(h, []byte(f.Name))
+		writeField(h, f.Header)
+	}
+	sample := spec.AttentionTensors()
+	for i, l := range spec.Layers {
+		if l.MoE != nil {
+			e := l.MoE.Experts[i%len(l.MoE.Experts)]
+			sample = append(sample, e.tensors()...)
+		}
+	}
+	for _, want := range sample {
+		t, ok := ck.Tensor(want.Name)
+		if !ok {
+			return "", fmt.Errorf("tensor %s is missing", want.Name)
+		}
+		writeField(h, []byte(t.Name))
+		writeField(h, t.Data[:min(len(t.Data), sampleBytes)])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// writeField writes a length and the bytes, so that no two lists of fields hash alike.
+func writeField(h hash.Hash, field []byte) {
+	var length [8]byte
+	binary.LittleEndian.PutUint64(length[:], uint64(len(field)))
+	h.Write(length[:])
+	h.Write(field)
+}
