@@ -1,0 +1,14 @@
+// Package shard says which experts live where. It owns the Plan (which worker
+// should hold which expert, under one epoch), the planner that makes the next
+// plan from the last, and the Store, a worker's view of the expert weights
+// that it holds.
+//
+// Invariants:
+//   - A Plan is immutable once it is published; epochs only grow.
+//   - The planner is a pure function: the same inputs give the same plan, and
+//     an expert moves only if its owner left or holds more than its share.
+//   - A Store never hands out an expert before all of its weights are mapped,
+//     checked and read once.
+//
+// The package knows nothing of networks, membership or requests.
+package shard

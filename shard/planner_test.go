@@ -1,0 +1,202 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func equalLayers(n, experts int) []Layer {
+	layers := make([]Layer, n)
+	for i := range layers {
+		layers[i] = Layer{Experts: experts, ExpertBytes: 100}
+	}
+	return layers
+}
+
+func workers(n int) []Capacity {
+	out := make([]Capacity, n)
+	for i := range out {
+		out[i].ID = WorkerID(fmt.Sprintf("w%02d", i))
+	}
+	return out
+}
+
+// copies counts the holders of each expert and fails on an expert that has
+// not exactly one.
+func checkOneCopy(t interface{ Fatalf(string, ...any) }, p *Plan, layers []Layer) {
+	for l, layer := range layers {
+		if layer.Experts == 0 {
+			if p.Layers[l] != nil {
+				t.Fatalf("dense layer %d has owners", l)
+			}
+			continue
+		}
+		for e := range layer.Experts {
+			n := 0
+			for _, s := range p.Layers[l] {
+				if s.Has(e) {
+					n++
+				}
+			}
+			if n != 1 {
+				t.Fatalf("layer %d expert %d has %d owners", l, e, n)
+			}
+		}
+	}
+}
+
+func load(p *Plan) map[WorkerID]int {
+	out := map[WorkerID]int{}
+	for i, w := range p.Workers {
+		for _, sets := range p.Layers {
+			if sets != nil {
+				out[w] += sets[i].Len()
+			}
+		}
+	}
+	return out
+}
+
+func moved(a, b *Plan) int {
+	n := 0
+	for l := range b.Layers {
+		for i, w := range b.Workers {
+			if b.Layers[l] == nil {
+				continue
+			}
+			var before Set
+			if old := a.Assigned(w); old != nil {
+				before = old[l]
+			}
+			n += b.Layers[l][i].Minus(before).Len()
+		}
+	}
+	return n
+}
+
+func TestPlannerProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers := equalLayers(rapid.IntRange(1, 8).Draw(t, "layers"), rapid.IntRange(1, 40).Draw(t, "experts"))
+		if rapid.Bool().Draw(t, "dense first") {
+			layers[0].Experts = 0
+		}
+		a, err := Next(nil, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "before")))
+		if err != nil {
+			t.Fatalf("plan: %v", err)
+		}
+		b, err := Next(a, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "after")))
+		if err != nil {
+			t.Fatalf("replan: %v", err)
+		}
+		for _, p := range []*Plan{a, b} {
+			checkOneCopy(t, p, layers)
+			least, most := 1<<30, 0
+			for _, n := range load(p) {
+				least, most = min(least, n), max(most, n)
+			}
+			if len(load(p)) == len(p.Workers) && most-least > 1+len(layers)/4 {
+				t.Fatalf("uneven plan: %v", load(p))
+			}
+		}
+		again, err := Next(b, "m", layers, workers(len(b.Workers)))
+		if err != nil || again != b {
+			t.Fatalf("same workers, new plan %v (%v)", again, err)
+		}
+		enc, err := b.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := DecodePlan(enc)
+		if err != nil || !samePlacement(b, back) || back.Epoch != b.Epoch {
+			t.Fatalf("decode(encode) differs: %v", err)
+		}
+	})
+}
+
+// A joining worker receives its share and nothing else moves; a leaving one
+// loses its share and nothing else moves.
+func TestPlannerMovesLittle(t *testing.T) {
+	layers := equalLayers(6, 16)
+	two, err := Next(nil, "m", layers, workers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	three, err := Next(two, "m", layers, workers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := moved(two, three); n != 32 {
+		t.Errorf("2 → 3 workers moved %d experts of 96, want 32", n)
+	}
+	if three.Epoch != two.Epoch+1 {
+		t.Errorf("epoch %d after %d", three.Epoch, two.Epoch)
+	}
+	back, err := Next(three, "m", layers, workers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := moved(three, back); n != 32 {
+		t.Errorf("3 → 2 workers moved %d experts, want the 32 of the one that left", n)
+	}
+}
+
+func TestPlannerCapacity(t *testing.T) {
+	layers := equalLayers(4, 10) // 4000 bytes
+	ws := workers(3)
+	ws[0].Bytes = 400
+	p, err := Next(nil, "m", layers, ws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkOneCopy(t, p, layers)
+	if got := load(p); got["w00"] != 4 || got["w01"] != 18 || got["w02"] != 18 {
+		t.Errorf("load %v, want 4, 18, 18", got)
+	}
+	for i := range ws {
+		ws[i].Bytes = 1000
+	}
+	var none *NoRoomError
+	if _, err := Next(nil, "m", layers, ws); !errors.As(err, &none) || none.Need != 4000 || none.Have != 3000 {
+		t.Errorf("3000 bytes for 4000: %v", err)
+	}
+	if _, err := Next(nil, "m", layers, nil); !errors.As(err, &none) {
+		t.Errorf("no workers: %v", err)
+	}
+}
+
+func TestSet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s Set
+		in := map[int]bool{}
+		for _, e := range rapid.SliceOf(rapid.IntRange(0, 300)).Draw(t, "experts") {
+			s.Add(e)
+			in[e] = true
+		}
+		back, err := ParseSet(s.String(), 301)
+		if err != nil || back.String() != s.String() || back.Len() != len(in) {
+			t.Fatalf("%q: %v", s, err)
+		}
+		if s.Minus(back).Len() != 0 {
+			t.Fatal("s minus s is not empty")
+		}
+	})
+	for _, bad := range []string{"-", "3-1", "1,,2", "x", "999", "0-99999999999999999999", "-1"} {
+		if _, err := ParseSet(bad, 300); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+func TestDecodePlanRefuses(t *testing.T) {
+	for _, bad := range []string{
+		`{`, `{"workers":["b","a"]}`, `{"workers":["a","a"]}`,
+		`{"workers":["a","b"],"layers":[["0"]]}`, `{"workers":["a"],"layers":[["0-99999999"]]}`,
+	} {
+		if _, err := DecodePlan([]byte(bad)); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
