@@ -1,0 +1,267 @@
+package sample
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// The tokens that top-k, top-p and min-p leave are always the most likely ones
+// down to some token. Finding that token takes no sort: logits are counted into
+// buckets of equal width, and only the bucket in which the cut falls is sorted.
+// A small top-k takes a heap instead.
+const (
+	// bucketCount buckets of 1/bucketsPerNat cover 32 nats below the most
+	// likely token. Below that weights are zero, so that nothing can be cut.
+	// Narrower buckets do not fit the first-level cache, wider ones leave more
+	// to sort.
+	bucketsPerNat = 16
+	bucketCount   = 32*bucketsPerNat + 1
+
+	// blockTokens ids share one partial sum. Smaller blocks make the search for
+	// the drawn token's block longer, larger ones the search inside it.
+	blockTokens = 512
+
+	// heapTokens is the largest top-k found with a heap, which is faster than
+	// counting as long as few logits enter it.
+	heapTokens = 256
+
+	// maxVocab keeps the sum of all weights below 2^62 at 31 bits per weight.
+	maxVocab = 1 << 30
+)
+
+// bucket counts the logits of one slice of the distribution.
+type bucket struct {
+	count  int
+	weight uint64
+}
+
+// key orders tokens: a greater key has a greater logit or, at equal logits, a
+// lower id.
+func key(logit float32, token int) uint64 {
+	b := math.Float32bits(logit + 0) // -0 becomes +0
+	if b>>31 != 0 {
+		b = ^b
+	} else {
+		b |= 1 << 31
+	}
+	return uint64(b)<<32 | uint64(^uint32(token))
+}
+
+// keyToken and keyLogit undo key.
+func keyToken(k uint64) int { return int(^uint32(k)) }
+
+func keyLogit(k uint64) float32 {
+	b := uint32(k >> 32)
+	if b>>31 != 0 {
+		return math.Float32frombits(b &^ (1 << 31))
+	}
+	return math.Float32frombits(^b)
+}
+
+// lowest returns the logit of the key cut, or minus infinity if cut is 0.
+// Comparing with it first is cheaper than making a key.
+func lowest(cut uint64) float32 {
+	if cut == 0 {
+		return float32(math.Inf(-1))
+	}
+	return keyLogit(cut)
+}
+
+// weightScale returns the weight of the most likely token: as many bits as
+// leave room for the sum over the vocabulary.
+func weightScale(vocab int) float64 {
+	return math.Ldexp(1, min(62-bits.Len(uint(vocab)), 44))
+}
+
+// weight returns the probability of a token relative to the most likely one,
+// whose logit is top, as a multiple of 1/scale.
+func (s *Sampler) weight(logit, top float32) uint64 {
+	d := float64((float64(logit) - float64(top)) * s.inverse)
+	if d < -32 {
+		return 0
+	}
+	return uint64(exp(d)*s.scale + 0.5)
+}
+
+// bucketOf returns the bucket of a logit: 0 holds the most likely token.
+func (s *Sampler) bucketOf(logit, top float32) int {
+	d := float64((float64(top)-float64(logit))*s.inverse) * bucketsPerNat
+	if d < bucketCount-1 {
+		return int(d)
+	}
+	return bucketCount - 1
+}
+
+// pick draws a token from adjusted logits whose maximum is top.
+func (s *Sampler) pick(logits []float32, top float32, random uint64) int32 {
+	l := s.limits(logits, top)
+	total := s.sumBlocks(logits, l)
+	// The high half of random*total is uniform on [0, total).
+	target, _ := bits.Mul64(random, total)
+	return s.locate(logits, l, target)
+}
+
+// limits says which tokens a draw may return.
+type limits struct {
+	top   float32 // logit of the most likely token
+	cut   uint64  // least key that top-k and top-p leave
+	low   float32 // its logit
+	floor uint64  // least weight that min-p leaves
+}
+
+// limits applies top-k, then top-p to what is left, then min-p.
+func (s *Sampler) limits(logits []float32, top float32) limits {
+	l := limits{top: top}
+	if s.cutsTopK() && s.params.TopK <= heapTokens {
+		l.cut = s.cutHeap(logits, top)
+	} else {
+		if s.cutsTopK() {
+			l.cut = s.cutTopK(logits, top)
+		}
+		if s.cutsTopP() {
+			l.cut = s.cutTopP(logits, top, l.cut)
+		}
+	}
+	if s.params.MinP > 0 {
+		l.floor = uint64(math.Ceil(min(float64(s.params.MinP), 1) * s.scale))
+	}
+	l.low = lowest(l.cut)
+	return l
+}
+
+// cutHeap applies a small top-k, and top-p to the tokens it leaves.
+func (s *Sampler) cutHeap(logits []float32, top float32) uint64 {
+	s.keys = largest(s.keys, logits, s.params.TopK)
+	if !s.cutsTopP() {
+		return s.keys[0]
+	}
+	slices.Sort(s.keys)
+	total := uint64(0)
+	for _, k := range s.keys {
+		total += s.weight(keyLogit(k), top)
+	}
+	return s.reach(s.needed(total), top)
+}
+
+// needed returns the weight that the tokens kept by top-p must reach.
+func (s *Sampler) needed(total uint64) uint64 {
+	return uint64(math.Ceil(float64(s.params.TopP) * float64(total)))
+}
+
+// reach walks keys from the most likely token down until the weights reach
+// need, and returns the key where that happens.
+func (s *Sampler) reach(need uint64, top float32) uint64 {
+	for i := len(s.keys) - 1; i > 0; i-- {
+		w := s.weight(keyLogit(s.keys[i]), top)
+		if w >= need {
+			return s.keys[i]
+		}
+		need -= w
+	}
+	return s.keys[0]
+}
+
+// cutTopK returns the key of the TopK-th most likely token.
+func (s *Sampler) cutTopK(logits []float32, top float32) uint64 {
+	clear(s.buckets)
+	for _, l := range logits {
+		s.buckets[s.bucketOf(l, top)].count++
+	}
+	rank := s.params.TopK
+	b := 0
+	for rank > s.buckets[b].count {
+		rank -= s.buckets[b].count
+		b++
+	}
+	if b == bucketCount-1 {
+		return 0 // the tokens beyond the cut cannot be drawn anyway
+	}
+	s.sortBucket(logits, top, 0, b)
+	return s.keys[len(s.keys)-rank]
+}
+
+// cutTopP returns the key of the last of the most likely tokens, among those
+// down to cut, whose weights together reach TopP.
+func (s *Sampler) cutTopP(logits []float32, top float32, cut uint64) uint64 {
+	clear(s.buckets)
+	total := uint64(0)
+	low := lowest(cut)
+	for i, l := range logits {
+		if l < low || key(l, i) < cut {
+			continue
+		}
+		w := s.weight(l, top)
+		s.buckets[s.bucketOf(l, top)].weight += w
+		total += w
+	}
+	need := s.needed(total)
+	b := 0
+	for b < bucketCount-1 && need > s.buckets[b].weight {
+		need -= s.buckets[b].weight
+		b++
+	}
+	s.sortBucket(logits, top, cut, b)
+	return s.reach(need, top)
+}
+
+// sortBucket collects the keys, not below cut, of bucket b in ascending order.
+func (s *Sampler) sortBucket(logits []float32, top float32, cut uint64, b int) {
+	s.keys = s.keys[:0]
+	low := lowest(cut)
+	for i, l := range logits {
+		if l >= low && s.bucketOf(l, top) == b {
+			if k := key(l, i); k >= cut {
+				s.keys = append(s.keys, k)
+			}
+		}
+	}
+	slices.Sort(s.keys)
+}
+
+// sumBlocks fills blocks with the weights of the tokens that are kept and
+// returns their sum, which is at least the weight of the most likely token.
+func (s *Sampler) sumBlocks(logits []float32, l limits) uint64 {
+	total := uint64(0)
+	for b := range s.blocks {
+		first := b * blockTokens
+		sum := uint64(0)
+		for i, logit := range logits[first:min(first+blockTokens, len(logits))] {
+			if logit >= l.low {
+				sum += s.kept(logit, first+i, l)
+			}
+		}
+		s.blocks[b] = sum
+		total += sum
+	}
+	return total
+}
+
+// locate returns the token at which the running sum of kept weights, in
+// ascending order of ids, first exceeds target.
+func (s *Sampler) locate(logits []float32, l limits, target uint64) int32 {
+	b := 0
+	for target >= s.blocks[b] {
+		target -= s.blocks[b]
+		b++
+	}
+	for i := b * blockTokens; ; i++ {
+		w := s.kept(logits[i], i, l)
+		if target < w {
+			return int32(i)
+		}
+		target -= w
+	}
+}
+
+// kept returns the weight of a token, or zero if l drops it.
+func (s *Sampler) kept(logit float32, token int, l limits) uint64 {
+	if key(logit, token) < l.cut {
+		return 0
+	}
+	w := s.weight(logit, l.top)
+	if w < l.floor {
+		return 0
+	}
+	return w
+}

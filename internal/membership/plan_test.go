@@ -1,0 +1,147 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestPlanIsComparedAndSwapped(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t, EmbeddedConfig{})
+	c := connect(t, e.Endpoint(), 0)
+	r1, err := c.PutPlan(soon(t), []byte("one"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutPlan(soon(t), []byte("other"), 0); !errors.Is(err, ErrConflict) {
+		t.Errorf("second first plan: %v, want ErrConflict", err)
+	}
+	// The same bytes are a conflict too when nothing was repeated: somebody else put them.
+	if _, err := c.PutPlan(soon(t), []byte("one"), 0); !errors.Is(err, ErrConflict) {
+		t.Errorf("same plan over revision 0: %v, want ErrConflict", err)
+	}
+	r2, err := c.PutPlan(soon(t), []byte("two"), r1)
+	if err != nil || r2 <= r1 {
+		t.Fatalf("second plan: revision %d after %d, %v", r2, r1, err)
+	}
+	s := until(t, c.Watch(t.Context()), "the plan", func(State) bool { return true })
+	if string(s.Plan) != "two" || s.PlanRevision != r2 {
+		t.Errorf("watched plan %q at %d, want two at %d", s.Plan, s.PlanRevision, r2)
+	}
+	for _, size := range []int{0, MaxPlanBytes + 1} {
+		if _, err := c.PutPlan(soon(t), make([]byte, size), r2); err == nil {
+			t.Errorf("a plan of %d bytes was accepted", size)
+		}
+	}
+	if _, err := c.PutPlan(soon(t), make([]byte, MaxPlanBytes), r2); err != nil {
+		t.Errorf("a plan of the largest size: %v", err)
+	}
+}
+
+// The answer to the first attempt is lost; the repetition finds that it was taken.
+func TestPlanWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t, EmbeddedConfig{})
+	g := newGate(t, e.Endpoint())
+	near, far := connect(t, e.Endpoint(), 0), connect(t, g.addr(), 0)
+	g.set(false, true)
+	type result struct {
+		revision int64
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		rev, err := far.PutPlan(soon(t), []byte("plan"), 0)
+		done <- result{rev, err}
+	}()
+	s := until(t, near.Watch(t.Context()), "the plan to arrive", func(s State) bool {
+		return s.Plan != nil
+	})
+	g.set(true, false)
+	g.set(false, false)
+	r := until(t, done, "the answer", func(result) bool { return true })
+	if r.err != nil || r.revision != s.PlanRevision {
+		t.Errorf("revision %d, %v; want %d", r.revision, r.err, s.PlanRevision)
+	}
+}
+
+func TestConfigIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t, EmbeddedConfig{})
+	c := connect(t, e.Endpoint(), 0)
+	got, created, err := c.InitConfig(soon(t), []byte("mine"))
+	if err != nil || !created || string(got) != "mine" {
+		t.Fatalf("first: %q, created %v, %v", got, created, err)
+	}
+	got, created, err = c.InitConfig(soon(t), []byte("other"))
+	if err != nil || created || string(got) != "mine" {
+		t.Fatalf("second: %q, created %v, %v", got, created, err)
+	}
+	s := until(t, c.Watch(t.Context()), "a state", func(State) bool { return true })
+	if string(s.Config) != "mine" {
+		t.Errorf("watched config %q", s.Config)
+	}
+}
+
+func TestElectionHandover(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t, EmbeddedConfig{})
+	a, b := connect(t, e.Endpoint(), 2*time.Second), connect(t, e.Endpoint(), 2*time.Second)
+	lostA, resignA, err := a.Campaign(soon(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := b.Watch(t.Context())
+	until(t, states, "a to lead", func(s State) bool { return s.Controller == "a" })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := b.Campaign(ctx, "b"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a campaign that was given up: %v", err)
+	}
+
+	elected := make(chan func(), 1)
+	go func() {
+		_, resign, err := b.Campaign(soon(t), "b")
+		if err != nil {
+			t.Error(err)
+		}
+		elected <- resign
+	}()
+	resignA()
+	resignA()
+	resignB := until(t, elected, "b to be elected", func(func()) bool { return true })
+	if !isClosed(lostA) {
+		t.Error("a resigned and still thinks it leads")
+	}
+	until(t, states, "b to lead", func(s State) bool { return s.Controller == "b" })
+	resignB()
+	until(t, states, "the office to be vacant", func(s State) bool { return s.Controller == "" })
+}
+
+// A controller that is cut off hears of it without etcd, and another one takes over. (That it
+// lets go before its lease ends is TestHolderLetsGoFirst's.)
+func TestControllerIsCutOff(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t, EmbeddedConfig{})
+	g := newGate(t, e.Endpoint())
+	a, b := connect(t, g.addr(), 2*time.Second), connect(t, e.Endpoint(), 2*time.Second)
+	lostA, resignA, err := a.Campaign(soon(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.set(true, false)
+	closes(t, lostA, "a to step down")
+	_, resignB, err := b.Campaign(soon(t), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.set(false, false)
+	resignA() // too late, and no harm
+	s := until(t, b.Watch(t.Context()), "a state", func(State) bool { return true })
+	if s.Controller != "b" {
+		t.Errorf("controller %q, want b", s.Controller)
+	}
+	resignB()
+}
