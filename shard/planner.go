@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -26,20 +27,27 @@ type NoRoomError struct{ Need, Have int64 }
 
 // Error implements error.
 func (e *NoRoomError) Error() string {
+	if e.Have >= e.Need {
+		return fmt.Sprintf("the experts take %d bytes, the workers offer %d, but not in pieces that hold "+
+			"whole experts: add workers or raise their capacity", e.Need, e.Have)
+	}
 	return fmt.Sprintf("the experts take %d bytes, the workers offer %d: add workers or raise their capacity",
 		e.Need, e.Have)
 }
 
 // Next plans one copy of every expert over the given workers, as evenly as
-// their capacities allow, and moves no expert of prev (which may be nil) that
-// does not have to move. It returns prev itself if prev is already such a plan.
+// their capacities allow, layer by layer and in all; no worker gets more than
+// it can take. An expert stays where it is under prev (which may be nil) if its
+// worker's share of the layer has room for it. Next returns prev itself if prev
+// is already such a plan.
 func Next(prev *Plan, model string, layers []Layer, workers []Capacity) (*Plan, error) {
 	workers = slices.Clone(workers)
 	slices.SortFunc(workers, func(a, b Capacity) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	shares, err := fairShares(layers, workers)
-	if err != nil {
-		return nil, err
+	need := totalBytes(layers)
+	if have := offered(workers, need); have < need || len(workers) == 0 {
+		return nil, &NoRoomError{Need: need, Have: have}
 	}
+	shares := fairShares(need, workers)
 	next := &Plan{Epoch: 1, Model: model, Layers: make([][]Set, len(layers))}
 	for _, w := range workers {
 		next.Workers = append(next.Workers, w.ID)
@@ -47,12 +55,16 @@ func Next(prev *Plan, model string, layers []Layer, workers []Capacity) (*Plan, 
 	if prev != nil && prev.Model != model {
 		prev = &Plan{Epoch: prev.Epoch}
 	}
-	debt := make([]float64, len(workers))
+	q := newQuotas(shares, workers)
 	for l, layer := range layers {
-		if layer.Experts > 0 {
-			quotas := layerQuotas(layer.Experts, shares, debt)
-			next.Layers[l] = assignLayer(previousOwners(prev, l, layer.Experts, next.Workers), quotas)
+		if layer.Experts == 0 {
+			continue
 		}
+		counts, ok := q.divide(layer)
+		if !ok {
+			return nil, &NoRoomError{Need: need, Have: offered(workers, need)}
+		}
+		next.Layers[l] = assignLayer(previousOwners(prev, l, layer.Experts, next.Workers), counts)
 	}
 	if prev != nil {
 		if samePlacement(prev, next) {
@@ -63,30 +75,36 @@ func Next(prev *Plan, model string, layers []Layer, workers []Capacity) (*Plan, 
 	return next, nil
 }
 
+func totalBytes(layers []Layer) int64 {
+	var n int64
+	for _, l := range layers {
+		n += int64(l.Experts) * l.ExpertBytes
+	}
+	return n
+}
+
+// offered is what the workers take together; what one takes beyond need does
+// not count.
+func offered(workers []Capacity, need int64) int64 {
+	var have int64
+	for _, w := range workers {
+		if w.Bytes == 0 {
+			have += need
+		} else {
+			have += min(max(w.Bytes, 0), need)
+		}
+	}
+	return have
+}
+
 // fairShares returns the fraction of all expert bytes for each worker: equal
 // shares, where a worker that cannot take its share is filled and the rest is
 // divided among the others.
-func fairShares(layers []Layer, workers []Capacity) ([]float64, error) {
-	var need int64
-	for _, l := range layers {
-		need += int64(l.Experts) * l.ExpertBytes
-	}
+func fairShares(need int64, workers []Capacity) []float64 {
 	shares := make([]float64, len(workers))
-	if need == 0 {
-		return shares, nil
-	}
-	open := make([]int, 0, len(workers))
-	var have int64
-	for i, w := range workers {
-		open = append(open, i)
-		if w.Bytes == 0 || w.Bytes > need {
-			have += need
-		} else {
-			have += w.Bytes
-		}
-	}
-	if have < need {
-		return nil, &NoRoomError{Need: need, Have: have}
+	open := make([]int, len(workers))
+	for i := range open {
+		open[i] = i
 	}
 	left := 1.0
 	for len(open) > 0 {
@@ -101,36 +119,65 @@ func fairShares(layers []Layer, workers []Capacity) ([]float64, error) {
 			break
 		}
 		i := open[full]
-		shares[i] = float64(workers[i].Bytes) / float64(need)
+		shares[i] = float64(max(workers[i].Bytes, 0)) / float64(need)
 		left -= shares[i]
 		open = slices.Delete(open, full, full+1)
 	}
-	return shares, nil
+	return shares
 }
 
-// layerQuotas divides a layer's experts by shares, in whole experts. What
-// rounding costs a worker in one layer, debt gives back in the next.
-func layerQuotas(experts int, shares, debt []float64) []int {
-	quotas := make([]int, len(shares))
-	left := experts
-	for i, s := range shares {
-		debt[i] += s * float64(experts)
-		quotas[i] = min(max(int(debt[i]+1e-9), 0), left)
-		left -= quotas[i]
+// quotas divides layer after layer by shares, in whole experts. What rounding
+// costs a worker in one layer is given back in the next, so that totals too
+// keep to the shares within an expert or so.
+type quotas struct {
+	shares []float64
+	debt   []float64 // experts that a worker is owed, by rounding
+	left   []int64   // bytes that a worker still takes
+}
+
+func newQuotas(shares []float64, workers []Capacity) *quotas {
+	q := &quotas{shares: shares, debt: make([]float64, len(shares)), left: make([]int64, len(shares))}
+	for i, w := range workers {
+		q.left[i] = max(w.Bytes, 0)
+		if w.Bytes == 0 {
+			q.left[i] = math.MaxInt64
+		}
 	}
-	for ; left > 0; left-- {
-		most := 0
-		for i := range debt {
-			if debt[i]-float64(quotas[i]) > debt[most]-float64(quotas[most])+1e-9 {
+	return q
+}
+
+// divide returns how many experts of a layer each worker gets; ok is false if
+// they do not fit, which only layers of different expert sizes can come to
+// late.
+func (q *quotas) divide(layer Layer) (counts []int, ok bool) {
+	counts, room := make([]int, len(q.shares)), make([]int, len(q.shares))
+	open := layer.Experts
+	for i, s := range q.shares {
+		room[i] = int(min(q.left[i]/max(layer.ExpertBytes, 1), int64(layer.Experts)))
+		q.debt[i] += s * float64(layer.Experts)
+		counts[i] = min(max(int(q.debt[i]+1e-9), 0), room[i], open)
+		open -= counts[i]
+	}
+	for ; open > 0; open-- {
+		most := -1
+		for i, d := range q.debt {
+			if counts[i] < room[i] &&
+				(most < 0 || d-float64(counts[i]) > q.debt[most]-float64(counts[most])+1e-9) {
 				most = i
 			}
 		}
-		quotas[most]++
+		if most < 0 {
+			return nil, false
+		}
+		counts[most]++
 	}
-	for i := range debt {
-		debt[i] -= float64(quotas[i])
+	for i, n := range counts {
+		q.debt[i] -= float64(n)
+		if q.left[i] != math.MaxInt64 {
+			q.left[i] -= int64(n) * layer.ExpertBytes
+		}
 	}
-	return quotas
+	return counts, true
 }
 
 // previousOwners returns, for each expert, the index among workers of the

@@ -40,10 +40,15 @@ func NewStore(spec *model.Spec, ck *safetensors.Checkpoint) *Store {
 
 // Expert returns an expert of a layer, or nil if the store does not hold it.
 func (s *Store) Expert(layer, expert int) *Expert {
-	if layer < 0 || layer >= len(s.experts) || expert < 0 || expert >= len(s.experts[layer]) {
+	if !s.has(layer, expert) {
 		return nil
 	}
 	return s.experts[layer][expert].Load()
+}
+
+// has reports whether the model has an expert.
+func (s *Store) has(layer, expert int) bool {
+	return layer >= 0 && layer < len(s.experts) && expert >= 0 && expert < len(s.experts[layer])
 }
 
 // Held lists, for each layer, the experts that the store holds.
@@ -64,12 +69,13 @@ func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
 // Load makes the given experts of a layer ready: their pages are read once, so
 // that the first token does not wait for the disk. progress, if not nil, is
-// told the bytes of each expert as it becomes ready.
+// told the bytes of each expert as it becomes ready. Experts that were ready
+// before an error stay so.
 func (s *Store) Load(ctx context.Context, layer int, experts Set, progress func(bytes int64)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range experts.Experts() {
-		if layer < 0 || layer >= len(s.experts) || e >= len(s.experts[layer]) {
+		if !s.has(layer, e) {
 			return fmt.Errorf("load expert %d of layer %d: the model has no such expert", e, layer)
 		}
 		if s.experts[layer][e].Load() != nil {
@@ -91,12 +97,15 @@ func (s *Store) Load(ctx context.Context, layer int, experts Set, progress func(
 	return nil
 }
 
-// Drop forgets the given experts of a layer. Work that already holds one may
+// Drop forgets the given experts of a layer, if it holds them. Work that already holds one may
 // finish with it: the views stay valid while the checkpoint is open.
 func (s *Store) Drop(layer int, experts Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range experts.Experts() {
+		if !s.has(layer, e) {
+			continue
+		}
 		if old := s.experts[layer][e].Swap(nil); old != nil {
 			s.bytes.Add(-int64(len(old.Gate.Data) + len(old.Up.Data) + len(old.Down.Data)))
 		}

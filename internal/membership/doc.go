@@ -4,7 +4,7 @@
 // It has two halves, and neither replaces the other:
 //
 //   - etcd ([Client]) is the truth about what should be: the registered workers and
-//     coordinators (each under a lease), the plan, the configuration, the elected controller.
+//     coordinators (each under a lease), the plan, the elected controller.
 //   - memberlist ([Gossip]) is the fast opinion about what is: who answered a probe within the
 //     last second, which plan each member has applied, how loaded it is.
 //
@@ -15,7 +15,6 @@
 //	workers/<id>        JSON Worker, leased
 //	coordinators/<id>   JSON Coordinator, leased
 //	plan                owned by package shard, opaque here
-//	config              written once by InitConfig, opaque here
 //	controller/leader   id of the elected controller, leased
 //
 // Invariants:

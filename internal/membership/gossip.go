@@ -71,6 +71,8 @@ const (
 	metaEvery = 250 * time.Millisecond
 	// metaSpread bounds the wait for an announcement to go out.
 	metaSpread = 500 * time.Millisecond
+	// leaveSpread is time enough for the news of a departure to reach several members.
+	leaveSpread = 6 * gossipEvery
 )
 
 // JoinGossip starts to listen and to gossip; it knows nobody until Join.
@@ -231,15 +233,15 @@ func (g *Gossip) announce(ctx context.Context) {
 	}
 }
 
-// Leave tells the others that this process goes, so that they need not find out. Call Close
-// afterwards.
+// Leave tells the others that this process goes, so that they need not find out. It does not
+// wait for members that leave at the same time: they no longer listen. Call Close afterwards.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	g.closing.Lock()
 	defer g.closing.Unlock()
 	if g.closed {
 		return nil
 	}
-	if err := g.list.Leave(timeout); err != nil {
+	if err := g.list.Leave(min(timeout, leaveSpread)); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
 	}
 	return nil

@@ -56,34 +56,3 @@ func (c *Client) PutPlan(ctx context.Context, data []byte, prevRevision int64) (
 	}
 	return revision, nil
 }
-
-// InitConfig writes the cluster's configuration if there is none, and returns the one in force:
-// data itself when created, else what was there before.
-func (c *Client) InitConfig(
-	ctx context.Context, data []byte,
-) (existing []byte, created bool, err error) {
-	attempts := 0
-	err = c.retry(ctx, func(ctx context.Context) error {
-		attempts++
-		key := c.keys.config()
-		resp, err := c.etcd.Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-			Then(clientv3.OpPut(key, string(data))).
-			Else(clientv3.OpGet(key)).
-			Commit()
-		if err != nil {
-			return err
-		}
-		if resp.Succeeded {
-			existing, created = data, true
-			return nil
-		}
-		existing = resp.Responses[0].GetResponseRange().Kvs[0].Value
-		created = attempts > 1 && bytes.Equal(existing, data)
-		return nil
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("initialise cluster config: %w", err)
-	}
-	return existing, created, nil
-}

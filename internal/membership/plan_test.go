@@ -67,24 +67,6 @@ func TestPlanWhoseAnswerWasLost(t *testing.T) {
 	}
 }
 
-func TestConfigIsWrittenOnce(t *testing.T) {
-	t.Parallel()
-	e := startEtcd(t, EmbeddedConfig{})
-	c := connect(t, e.Endpoint(), 0)
-	got, created, err := c.InitConfig(soon(t), []byte("mine"))
-	if err != nil || !created || string(got) != "mine" {
-		t.Fatalf("first: %q, created %v, %v", got, created, err)
-	}
-	got, created, err = c.InitConfig(soon(t), []byte("other"))
-	if err != nil || created || string(got) != "mine" {
-		t.Fatalf("second: %q, created %v, %v", got, created, err)
-	}
-	s := until(t, c.Watch(t.Context()), "a state", func(State) bool { return true })
-	if string(s.Config) != "mine" {
-		t.Errorf("watched config %q", s.Config)
-	}
-}
-
 func TestElectionHandover(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t, EmbeddedConfig{})

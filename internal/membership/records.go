@@ -45,7 +45,6 @@ type State struct {
 	Coordinators map[string]Coordinator
 	Plan         []byte // nil: none was put yet
 	PlanRevision int64  // for PutPlan; 0: none was put yet
-	Config       []byte // nil: InitConfig was never called
 	Controller   string // id of the elected controller; empty: none
 	// Connected says whether etcd answered lately. When false, the rest is the last state seen.
 	Connected bool
@@ -92,5 +91,4 @@ const (
 func (k keys) worker(id string) string      { return k.root + workersFolder + id }
 func (k keys) coordinator(id string) string { return k.root + coordinatorsFolder + id }
 func (k keys) plan() string                 { return k.root + "plan" }
-func (k keys) config() string               { return k.root + "config" }
 func (k keys) controller() string           { return k.root + "controller/leader" }

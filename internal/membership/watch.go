@@ -129,8 +129,6 @@ func (o *observer) put(kv *mvccpb.KeyValue) {
 	switch key {
 	case k.plan():
 		o.state.Plan, o.state.PlanRevision = kv.Value, kv.ModRevision
-	case k.config():
-		o.state.Config = kv.Value
 	case k.controller():
 		o.state.Controller = string(kv.Value)
 	}
@@ -160,8 +158,6 @@ func (o *observer) remove(key string) {
 	switch key {
 	case k.plan():
 		o.state.Plan, o.state.PlanRevision = nil, 0
-	case k.config():
-		o.state.Config = nil
 	case k.controller():
 		o.state.Controller = ""
 	}

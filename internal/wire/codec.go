@@ -71,13 +71,10 @@ func withPayload(b *Buffers, p *Payload, appendHead func([]byte) []byte) mem.Buf
 		*head = protowire.AppendTag(*head, payloadField, protowire.BytesType)
 		*head = protowire.AppendVarint(*head, uint64(n))
 	}
-	var out mem.BufferSlice
-	if b != nil {
-		out = append(out, mem.NewBuffer(head, &b.heads))
-	} else {
-		out = append(out, mem.SliceBuffer(*head))
+	if b == nil {
+		return mem.BufferSlice{mem.SliceBuffer(*head), p.handOver()}
 	}
-	return append(out, p.handOver())
+	return mem.BufferSlice{mem.NewBuffer(head, &b.heads), p.handOver()}
 }
 
 func (r *Request) appendHead(b []byte) []byte {

@@ -1,6 +1,7 @@
 // Package wire carries activations between coordinator and worker: the two hot
 // messages of proto/conclave/v1 as plain structs, the gRPC codec that moves
-// their payload without copies, and the buffers that it is moved in.
+// their payload without copies, the buffers that it is moved in, and the
+// transport settings that both ends must agree on.
 //
 // The bytes on the wire are ordinary protobuf: a peer that uses the generated
 // types understands them, and the tests hold the codec to that.
