@@ -1,0 +1,19 @@
+// Package worker is the expert server: it holds the experts that the plan
+// gives it, runs them over the activations that coordinators send, and tells
+// the registry what it has ready.
+//
+// The main path is lane.go: receive a request, check it, run its experts,
+// answer. execute.go is the arithmetic; follow.go loads and drops experts as
+// plans change; worker.go starts and stops the whole.
+//
+// Invariants:
+//   - A worker never computes with an expert that it does not hold: the
+//     request is refused with a typed status.
+//   - An output row depends on its activation row and its expert alone, not on
+//     what else the request holds.
+//   - Experts are announced after they are loaded and dropped only when every
+//     coordinator has stopped routing to them.
+//
+// A worker knows nothing of attention, sequences, tokens or sampling, and
+// nothing of other workers.
+package worker

@@ -1,0 +1,228 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// reportEvery is how often a long load tells the registry what is ready so
+// far. More often would make every coordinator rebuild its table for little.
+const reportEvery = 500 * time.Millisecond
+
+// follow brings the store in line with every new plan until ctx ends.
+func (w *Worker) follow(ctx context.Context, states <-chan membership.State) error {
+	for state := range states {
+		w.state.Store(&state)
+		plan := w.planOf(state)
+		if plan == nil {
+			continue
+		}
+		if err := w.apply(ctx, plan); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if state.Connected && everyTableHas(plan.Epoch, w.id.Model, state) {
+			w.free(ctx, plan)
+		}
+	}
+	return nil
+}
+
+// planOf decodes the plan of a state; nil if there is none for this worker's
+// checkpoint. A broken plan is reported and not followed.
+func (w *Worker) planOf(state membership.State) *shard.Plan {
+	plan, err := decodePlan(state.Plan, w.id.Model, w.spec)
+	if err != nil {
+		w.log.Error("the registry holds a broken plan", "err", err)
+	}
+	return plan
+}
+
+// decodePlan reads a plan and holds it to the checkpoint; nil if data is nil
+// or the plan is for another checkpoint.
+func decodePlan(data []byte, fingerprint string, spec *model.Spec) (*shard.Plan, error) {
+	if data == nil {
+		return nil, nil
+	}
+	plan, err := shard.DecodePlan(data)
+	if err != nil || plan.Model != fingerprint {
+		return nil, err
+	}
+	if len(plan.Layers) != len(spec.Layers) {
+		return nil, fmt.Errorf("plan of epoch %d has %d layers, the model has %d",
+			plan.Epoch, len(plan.Layers), len(spec.Layers))
+	}
+	for l, sets := range plan.Layers {
+		experts := 0
+		if moe := spec.Layers[l].MoE; moe != nil {
+			experts = len(moe.Experts)
+		}
+		for i, set := range sets {
+			if all := set.Experts(); len(all) > 0 && all[len(all)-1] >= experts {
+				return nil, fmt.Errorf("plan of epoch %d gives worker %s expert %d of layer %d, which has %d",
+					plan.Epoch, plan.Workers[i], all[len(all)-1], l, experts)
+			}
+		}
+	}
+	return plan, nil
+}
+
+// apply loads what the plan assigns and is not held yet, and reports it.
+func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
+	held := w.store.Held()
+	missing := make([]shard.Set, len(held))
+	experts, bytes := 0, int64(0)
+	for l, want := range plan.Assigned(shard.WorkerID(w.id.ID)) {
+		missing[l] = want.Minus(held[l])
+		if n := missing[l].Len(); n > 0 {
+			experts += n
+			bytes += int64(n) * w.spec.ExpertBytes(w.checkpoint, l)
+		}
+	}
+	if experts == 0 && plan.Epoch == w.registration.Value().PlanEpoch {
+		return nil
+	}
+	w.events.loading(bytes)
+	reported := time.Now()
+	for l, set := range missing {
+		if err := w.store.Load(ctx, l, set, w.events.loaded); err != nil {
+			return err
+		}
+		if time.Since(reported) > reportEvery {
+			w.report(ctx, w.registration.Value().PlanEpoch)
+			reported = time.Now()
+		}
+	}
+	w.report(ctx, plan.Epoch)
+	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes, "held_bytes", w.store.Bytes())
+	return nil
+}
+
+// free drops what the plan does not assign. Every coordinator has stopped
+// routing to those copies; the registry is told before they go, so that a
+// coordinator that joins in this moment does not start.
+func (w *Worker) free(ctx context.Context, plan *shard.Plan) {
+	assigned := plan.Assigned(shard.WorkerID(w.id.ID))
+	keep := w.store.Held()
+	extra := make([]shard.Set, len(keep))
+	n := 0
+	for l, set := range keep {
+		extra[l] = set
+		if l < len(assigned) {
+			extra[l] = set.Minus(assigned[l])
+		}
+		keep[l] = set.Minus(extra[l])
+		n += extra[l].Len()
+	}
+	if n == 0 {
+		return
+	}
+	if !w.reportSets(ctx, plan.Epoch, keep) {
+		return
+	}
+	for l, set := range extra {
+		w.store.Drop(l, set)
+	}
+	w.log.Info("experts dropped", "epoch", plan.Epoch, "experts", n)
+}
+
+func (w *Worker) report(ctx context.Context, epoch uint64) {
+	w.reportSets(ctx, epoch, w.store.Held())
+}
+
+// reportSets tells the registry what is ready and whether it knows now. It
+// waits while etcd is away; if ctx ends first, the news stay and are written
+// when etcd is back.
+func (w *Worker) reportSets(ctx context.Context, epoch uint64, ready []shard.Set) bool {
+	text := make([]string, len(ready))
+	for l, set := range ready {
+		text[l] = set.String()
+	}
+	err := w.registration.Update(ctx, func(r *membership.Worker) {
+		r.Ready, r.PlanEpoch = text, epoch
+	})
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("experts not reported", "err", err)
+	}
+	return err == nil
+}
+
+// everyTableHas reports whether all coordinators of the model route by a plan
+// of at least the given epoch.
+func everyTableHas(epoch uint64, model string, state membership.State) bool {
+	for _, c := range state.Coordinators {
+		if c.Model == model && c.TableEpoch < epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// drain hands this worker's experts over: it asks to be left out of the plan
+// and returns when no coordinator needs it any more, or ctx ends.
+func (w *Worker) drain(ctx context.Context) {
+	if err := w.registration.Update(ctx, func(r *membership.Worker) { r.Draining = true }); err != nil {
+		w.log.Warn("leaving without handing over", "err", err)
+		return
+	}
+	states := w.client.Watch(ctx)
+	for {
+		select {
+		case <-w.registration.Lost():
+			w.log.Warn("leaving without handing over: the id was taken over")
+			return
+		case state, ok := <-states:
+			if !ok {
+				w.log.Warn("leaving before all experts were handed over: the drain timeout is over")
+				return
+			}
+			if done, how := mayLeave(w.id, w.planOf(state), state); done {
+				w.log.Info("leaving", "because", how)
+				return
+			}
+		}
+	}
+}
+
+// mayLeave reports whether a draining worker has nothing to wait for any more,
+// and why. plan is the state's, nil if there is none for the worker's model.
+func mayLeave(id Identity, plan *shard.Plan, state membership.State) (done bool, why string) {
+	switch {
+	case !state.Connected:
+		return false, ""
+	case !anyCoordinator(id.Model, state):
+		return true, "there is no coordinator"
+	case !hasSuccessor(id, state):
+		return true, "there is no other worker to hand over to"
+	case plan == nil:
+		return true, "nothing was assigned"
+	case plan.Assigned(shard.WorkerID(id.ID)) != nil || !everyTableHas(plan.Epoch, id.Model, state):
+		return false, ""
+	}
+	return true, "all experts are handed over"
+}
+
+func anyCoordinator(model string, state membership.State) bool {
+	for _, c := range state.Coordinators {
+		if c.Model == model {
+			return true
+		}
+	}
+	return false
+}
+
+func hasSuccessor(self Identity, state membership.State) bool {
+	for id, other := range state.Workers {
+		if id != self.ID && other.Model == self.Model && !other.Draining {
+			return true
+		}
+	}
+	return false
+}

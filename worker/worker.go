@@ -1,0 +1,265 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/internal/safetensors"
+	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// Config is what a worker is made of. Zero values mean the defaults.
+type Config struct {
+	// ID names the worker across restarts; required.
+	ID string
+	// ModelDir is the checkpoint; required.
+	ModelDir string
+	// Listen is the address of the expert service; default "127.0.0.1:0".
+	// Advertise is the host (with or without port) that coordinators dial;
+	// default: the host of Listen.
+	Listen, Advertise string
+	// Registry says where etcd is; Gossip how this process gossips. Identity
+	// and addresses are filled in.
+	Registry membership.Config
+	Gossip   membership.GossipConfig
+	// Zone is the failure domain, if any.
+	Zone string
+	// Capacity bounds the bytes of experts; 0 means no bound.
+	Capacity int64
+	// Threads is the number of cores to compute on; default all.
+	Threads int
+	// MaxMessage bounds requests and replies; default 256 MB.
+	MaxMessage int
+	// DrainTimeout bounds how long a stopping worker waits for others to take
+	// its experts; default 30 s.
+	DrainTimeout time.Duration
+	// Progress, if set, hears of loading.
+	Progress Progress
+	Log      *slog.Logger
+}
+
+// Progress hears of loading: Begin with the bytes to come, Add as they arrive.
+type Progress interface {
+	Begin(total int64)
+	Add(bytes int64)
+}
+
+func (c *Config) setDefaults() error {
+	if c.ID == "" || c.ModelDir == "" {
+		return errors.New("worker: id and model directory are required")
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if c.Threads == 0 {
+		c.Threads = runtime.GOMAXPROCS(0)
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = 256 << 20
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Worker is a worker process: an expert server that follows the plan.
+type Worker struct {
+	cfg        Config
+	log        *slog.Logger
+	id         Identity
+	spec       *model.Spec
+	checkpoint *safetensors.Checkpoint
+	store      *shard.Store
+	pool       *kernels.Pool
+	server     *Server
+	listener   net.Listener
+	events     progressEvents
+
+	client       *membership.Client
+	gossip       *membership.Gossip
+	registration *membership.Registration[membership.Worker]
+	state        atomic.Pointer[membership.State] // the newest
+}
+
+// New opens the checkpoint and the listening socket, so that bad input is
+// reported before anything runs.
+func New(cfg Config) (_ *Worker, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, log: cfg.Log.With("worker", cfg.ID), events: progressEvents{cfg.Progress}}
+	defer func() {
+		if err != nil {
+			w.release()
+		}
+	}()
+	if w.spec, err = model.Read(cfg.ModelDir); err != nil {
+		return nil, err
+	}
+	if w.checkpoint, err = safetensors.Open(cfg.ModelDir); err != nil {
+		return nil, err
+	}
+	if err = w.spec.Check(w.checkpoint); err != nil {
+		return nil, err
+	}
+	w.id = Identity{ID: cfg.ID, Incarnation: membership.NewIncarnation()}
+	if w.id.Model, err = model.Fingerprint(cfg.ModelDir); err != nil {
+		return nil, err
+	}
+	if w.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("listen for coordinators: %w", err)
+	}
+	w.store = shard.NewStore(w.spec, w.checkpoint)
+	w.pool = kernels.NewPool(cfg.Threads)
+	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
+	return w, nil
+}
+
+func (w *Worker) release() {
+	if w.listener != nil {
+		_ = w.listener.Close() // already closed by the server when it ran
+	}
+	if w.pool != nil {
+		w.pool.Close()
+	}
+	if w.checkpoint != nil {
+		_ = w.checkpoint.Close() // read-only mappings
+	}
+}
+
+// Run serves until ctx ends, hands its experts over and leaves. It may be
+// called once.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	defer w.release()
+	serving := make(chan error, 1)
+	go func() { serving <- w.server.Serve(w.listener) }()
+	defer func() {
+		w.server.Stop()
+		err = errors.Join(err, <-serving)
+	}()
+	if err := w.join(ctx); err != nil {
+		return err
+	}
+	defer w.leave()
+
+	// Not ended by ctx: a stopping worker must come to drain, not return
+	// because following has ended.
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var acquainting sync.WaitGroup
+	defer acquainting.Wait()
+	defer stop()
+	acquainting.Go(func() { w.gossip.Acquaint(following, w.peers) })
+	followed := make(chan error, 1)
+	go func() { followed <- w.follow(following, w.client.Watch(following)) }()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.shareLoad()
+		case <-ctx.Done():
+			stop()
+			<-followed
+			draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DrainTimeout)
+			defer cancel()
+			w.drain(draining)
+			return nil
+		case err := <-followed:
+			stop()
+			return err
+		case <-w.registration.Lost():
+			stop()
+			<-followed
+			return fmt.Errorf("worker %s: another process registered under the same id; give each a --id of its own",
+				w.id.ID)
+		case err := <-serving:
+			serving <- err // joined to what Run returns
+			stop()
+			<-followed
+			return nil
+		}
+	}
+}
+
+// join connects to the registry, announces this worker and starts to gossip.
+func (w *Worker) join(ctx context.Context) (err error) {
+	addr, err := membership.AdvertisedAddr(w.listener.Addr(), w.cfg.Advertise)
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", w.id.ID, err)
+	}
+	if w.client, err = membership.Connect(ctx, w.cfg.Registry); err != nil {
+		return err
+	}
+	g := w.cfg.Gossip
+	g.ID, g.Incarnation, g.Role, g.Addr = w.id.ID, w.id.Incarnation, membership.RoleWorker, addr
+	g.Cluster, g.Log = w.cfg.Registry.Cluster, w.log
+	if w.gossip, err = membership.JoinGossip(g); err != nil {
+		return errors.Join(err, w.client.Close())
+	}
+	w.registration, err = w.client.RegisterWorker(ctx, membership.Worker{
+		ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: w.gossip.Addr(),
+		Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
+		Ready: make([]string, len(w.spec.Layers)),
+	})
+	if err != nil {
+		return errors.Join(err, w.gossip.Close(), w.client.Close())
+	}
+	w.log.Info("worker registered", "addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features())
+	return nil
+}
+
+// leaveTimeout bounds the goodbyes: a registry that does not answer will
+// notice by itself.
+const leaveTimeout = 2 * time.Second
+
+func (w *Worker) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	err := errors.Join(w.registration.Close(ctx), w.gossip.Leave(leaveTimeout), w.gossip.Close(), w.client.Close())
+	if err != nil {
+		w.log.Debug("left with errors", "err", err)
+	}
+}
+
+// peers lists whom this process should gossip with.
+func (w *Worker) peers() []string {
+	if state := w.state.Load(); state != nil {
+		return state.GossipPeers()
+	}
+	return nil
+}
+
+// shareLoad tells the others how busy this worker is.
+func (w *Worker) shareLoad() {
+	l := w.server.Load()
+	w.gossip.SetMeta(w.registration.Value().PlanEpoch, membership.Load{Queue: float32(l.Queued)})
+}
+
+// progressEvents forwards loading to a Progress, if there is one.
+type progressEvents struct{ to Progress }
+
+func (p progressEvents) loading(total int64) {
+	if p.to != nil && total > 0 {
+		p.to.Begin(total)
+	}
+}
+
+func (p progressEvents) loaded(bytes int64) {
+	if p.to != nil {
+		p.to.Add(bytes)
+	}
+}
