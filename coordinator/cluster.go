@@ -1,0 +1,140 @@
+package coordinator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// cluster is this coordinator's seat in the registry and in gossip. It keeps
+// the dispatcher's view of the workers fresh.
+type cluster struct {
+	model  string
+	layers int
+	log    *slog.Logger
+
+	client       *membership.Client
+	gossip       *membership.Gossip
+	registration *membership.Registration[membership.Coordinator]
+
+	settled chan uint64 // buffer 1, latest wins
+
+	mu    sync.Mutex
+	state membership.State
+}
+
+// announce is the dispatcher's OnSettled: it must not block.
+func (c *cluster) announce(epoch uint64) {
+	for {
+		select {
+		case c.settled <- epoch:
+			return
+		default:
+		}
+		select {
+		case <-c.settled:
+		default:
+		}
+	}
+}
+
+// follow feeds the dispatcher until ctx ends.
+func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
+	states := c.client.Watch(ctx)
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case state, ok := <-states:
+			if !ok {
+				return
+			}
+			c.mu.Lock()
+			c.state = state
+			c.mu.Unlock()
+			d.Update(c.view(state, c.gossip.Members()))
+		case event := <-c.gossip.Events():
+			if event.Kind != membership.EventUpdate {
+				d.Update(c.view(c.snapshot(), c.gossip.Members()))
+			}
+		case <-ticker.C:
+			c.gossip.SetMeta(c.registration.Value().TableEpoch, membership.Load{})
+		case epoch := <-c.settled:
+			c.publish(ctx, epoch)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publish tells the registry that no step of this process uses a table older
+// than epoch. It does not wait for etcd: the registration writes by itself.
+func (c *cluster) publish(ctx context.Context, epoch uint64) {
+	if c.registration.Value().TableEpoch >= epoch {
+		return
+	}
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = c.registration.Update(now, func(r *membership.Coordinator) { r.TableEpoch = epoch })
+}
+
+func (c *cluster) snapshot() membership.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// view is what the dispatcher needs of a state: the plan and the workers of
+// this checkpoint, with the opinion of gossip's members of them.
+func (c *cluster) view(state membership.State, members []membership.Member) (*shard.Plan, []dispatch.Worker) {
+	var plan *shard.Plan
+	if state.Plan != nil {
+		p, err := shard.DecodePlan(state.Plan)
+		switch {
+		case err != nil:
+			c.log.Error("the registry holds a broken plan", "err", err)
+		case p.Model == c.model:
+			plan = p
+		}
+	}
+	dead := map[string]bool{}
+	for _, m := range members {
+		dead[m.Incarnation] = !m.Alive
+	}
+	var workers []dispatch.Worker
+	for _, w := range state.Workers {
+		if w.Model != c.model {
+			continue
+		}
+		ready, err := readySets(w.Ready, c.layers)
+		if err != nil {
+			c.log.Error("worker announces nonsense", "worker", w.ID, "err", err)
+			continue
+		}
+		workers = append(workers, dispatch.Worker{
+			ID: shard.WorkerID(w.ID), Incarnation: w.Incarnation, Addr: w.Addr,
+			Ready: ready, Suspect: dead[w.Incarnation],
+		})
+	}
+	return plan, workers
+}
+
+func readySets(text []string, layers int) ([]shard.Set, error) {
+	sets := make([]shard.Set, layers)
+	for l := range min(layers, len(text)) {
+		s, err := shard.ParseSet(text[l], shard.MaxExperts)
+		if err != nil {
+			return nil, err
+		}
+		sets[l] = s
+	}
+	return sets, nil
+}
+
+// peers lists whom this process should gossip with.
+func (c *cluster) peers() []string { return c.snapshot().GossipPeers() }

@@ -1,0 +1,131 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// controller plans which worker holds which expert while this process is
+// elected. There is one elected controller per cluster.
+type controller struct {
+	client     *membership.Client
+	id         string
+	model      string
+	layers     []shard.Layer
+	minWorkers int
+	log        *slog.Logger
+}
+
+// settle is how long the set of workers must stay as it is before it is
+// planned for: workers that start together come in one plan.
+const settle = 200 * time.Millisecond
+
+// campaignPause is the time between attempts at office after one has failed.
+const campaignPause = time.Second
+
+// run seeks office and governs until ctx ends.
+func (c *controller) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		lost, resign, err := c.client.Campaign(ctx, c.id)
+		if err == nil {
+			c.log.Info("elected controller")
+			c.govern(ctx, lost)
+			resign()
+			continue
+		}
+		if ctx.Err() == nil {
+			c.log.Warn("no election", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(campaignPause):
+		}
+	}
+}
+
+// govern replans whenever the workers change, until office is lost.
+func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	states := c.client.Watch(ctx)
+	var state membership.State
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	for {
+		select {
+		case <-lost:
+			c.log.Warn("no longer controller")
+			return
+		case next, ok := <-states:
+			if !ok {
+				return
+			}
+			state = next
+			timer.Reset(settle)
+		case <-timer.C:
+			c.plan(ctx, state)
+		}
+	}
+}
+
+// plan writes the next plan if the state calls for one.
+func (c *controller) plan(ctx context.Context, state membership.State) {
+	if !state.Connected {
+		return
+	}
+	next, err := c.decide(state)
+	if err != nil {
+		c.log.Warn("no placement", "err", err)
+		return
+	}
+	if next == nil {
+		return
+	}
+	data, err := next.Encode()
+	if err != nil {
+		c.log.Error("no placement", "err", err)
+		return
+	}
+	_, err = c.client.PutPlan(ctx, data, state.PlanRevision)
+	switch {
+	case err == nil:
+		c.log.Info("new placement", "epoch", next.Epoch, "workers", len(next.Workers))
+	case errors.Is(err, membership.ErrConflict):
+		// The watch brings the plan that won; that state is decided anew.
+	case ctx.Err() == nil:
+		c.log.Warn("placement not written", "err", err)
+	}
+}
+
+// decide returns the plan that a state calls for, or nil if the present one is
+// right or it is too early for the first.
+func (c *controller) decide(state membership.State) (*shard.Plan, error) {
+	var prev *shard.Plan
+	if state.Plan != nil {
+		p, err := shard.DecodePlan(state.Plan)
+		if err != nil {
+			return nil, fmt.Errorf("the registry holds a broken plan: %w", err)
+		}
+		prev = p
+	}
+	var workers []shard.Capacity
+	for _, w := range state.Workers {
+		if w.Model == c.model && !w.Draining {
+			workers = append(workers, shard.Capacity{ID: shard.WorkerID(w.ID), Bytes: w.Capacity})
+		}
+	}
+	if len(workers) == 0 || prev == nil && len(workers) < c.minWorkers {
+		return nil, nil
+	}
+	next, err := shard.Next(prev, c.model, c.layers, workers)
+	if err != nil || next == prev {
+		return nil, err
+	}
+	return next, nil
+}

@@ -1,0 +1,420 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/coordinator/engine"
+	"github.com/conclave-serve/conclave/coordinator/forward"
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/coordinator/openai"
+	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/internal/safetensors"
+	"github.com/conclave-serve/conclave/internal/tokenizer"
+	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// Config is what a coordinator is made of. Zero values mean the defaults.
+type Config struct {
+	// ID names the coordinator across restarts; required.
+	ID string
+	// ModelDir is the checkpoint, ModelName what clients call it; required.
+	ModelDir, ModelName string
+	// Listen is the address of the HTTP API; default "127.0.0.1:8080".
+	// Advertise is the host (with or without port) that others are told;
+	// default: the host of Listen.
+	Listen, Advertise string
+	// Registry says where etcd is; Gossip how this process gossips. Identity
+	// and addresses are filled in.
+	Registry membership.Config
+	Gossip   membership.GossipConfig
+	// KVMemory is the size of the cache in bytes; default 1 GB.
+	KVMemory int64
+	// MaxRows bounds the positions computed in a step, MaxRunning the
+	// sequences in the batch, MaxWaiting those that wait; defaults 256, 64,
+	// 1024.
+	MaxRows, MaxRunning, MaxWaiting int
+	// MinWorkers is how many workers the first placement waits for; default 1.
+	MinWorkers int
+	// Wire is what activations are rounded to on their way; default f32, which
+	// rounds nothing.
+	Wire wire.Format
+	// CallTimeout and Patience are dispatch's; defaults 20 s and 15 s.
+	CallTimeout, Patience time.Duration
+	// DrainTimeout bounds how long running requests may go on after the
+	// context of Run has ended; default 30 s.
+	DrainTimeout time.Duration
+	// Threads is the number of cores to compute on; default all.
+	Threads int
+	// Progress, if set, hears of loading.
+	Progress Progress
+	Log      *slog.Logger
+}
+
+// Progress hears of loading: Begin with the bytes to come, Add as they arrive.
+type Progress interface {
+	Begin(total int64)
+	Add(bytes int64)
+}
+
+func (c *Config) setDefaults() error {
+	if c.ID == "" || c.ModelDir == "" || c.ModelName == "" {
+		return errors.New("coordinator: id, model directory and model name are required")
+	}
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:8080"
+	}
+	if c.KVMemory == 0 {
+		c.KVMemory = 1 << 30
+	}
+	def(&c.MaxRows, 256)
+	def(&c.MaxRunning, 64)
+	def(&c.MaxWaiting, 1024)
+	def(&c.MinWorkers, 1)
+	def(&c.Threads, runtime.GOMAXPROCS(0))
+	if c.Wire == 0 {
+		c.Wire = wire.F32
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Coordinator is a coordinator process.
+type Coordinator struct {
+	cfg         Config
+	log         *slog.Logger
+	fingerprint string
+	spec        *model.Spec
+	checkpoint  *safetensors.Checkpoint
+	tokenizer   *tokenizer.Tokenizer
+	template    *chat.Template
+	listener    net.Listener
+	metrics     *prometheus.Registry
+
+	cluster    *cluster
+	dispatcher *dispatch.Dispatcher
+	pool       *kernels.Pool
+	cache      *kvcache.Cache
+	engine     *engine.Engine
+	handler    atomic.Pointer[http.Handler]
+	started    time.Time
+}
+
+// New opens the checkpoint, the tokenizer and the listening socket, so that
+// bad input is reported before anything runs.
+func New(cfg Config) (_ *Coordinator, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	c := &Coordinator{
+		cfg: cfg, log: cfg.Log.With("coordinator", cfg.ID),
+		metrics: prometheus.NewRegistry(), started: time.Now(),
+	}
+	defer func() {
+		if err != nil {
+			c.release()
+		}
+	}()
+	if c.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("listen for requests: %w", err)
+	}
+	if err = c.open(cfg.ModelDir); err != nil {
+		return nil, err
+	}
+	early := http.Handler(http.HandlerFunc(c.loading))
+	c.handler.Store(&early)
+	return c, nil
+}
+
+// open reads everything of the checkpoint but the weights.
+func (c *Coordinator) open(dir string) (err error) {
+	if c.spec, err = model.Read(dir); err != nil {
+		return err
+	}
+	if c.checkpoint, err = safetensors.Open(dir); err != nil {
+		return err
+	}
+	if err = c.spec.Check(c.checkpoint); err != nil {
+		return err
+	}
+	if c.fingerprint, err = model.Fingerprint(dir); err != nil {
+		return err
+	}
+	if c.tokenizer, err = tokenizer.Load(dir + "/tokenizer.json"); err != nil {
+		return err
+	}
+	if n := c.tokenizer.Size(); n > c.spec.Vocab {
+		return fmt.Errorf("%s/tokenizer.json has %d ids, config.json says vocab_size %d", dir, n, c.spec.Vocab)
+	}
+	c.template, err = chat.Load(dir)
+	if errors.Is(err, chat.ErrNoTemplate) {
+		c.log.Warn("the checkpoint has no chat template: /v1/chat/completions will refuse")
+		err = nil
+	}
+	return err
+}
+
+// release gives back what New and start took, in reverse.
+func (c *Coordinator) release() {
+	if c.dispatcher != nil {
+		c.dispatcher.Close()
+	}
+	if c.pool != nil {
+		c.pool.Close()
+	}
+	if c.cache != nil {
+		_ = c.cache.Close() // anonymous memory
+	}
+	if c.checkpoint != nil {
+		_ = c.checkpoint.Close() // read-only mappings
+	}
+	if c.listener != nil {
+		_ = c.listener.Close() // already closed by the server when it ran
+	}
+}
+
+// Run serves until ctx ends, finishes what is running and leaves. It may be
+// called once.
+func (c *Coordinator) Run(ctx context.Context) (err error) {
+	defer c.release()
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*c.handler.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(c.listener) }()
+	defer func() {
+		_ = server.Close() // what had to finish has finished
+		if e := <-serving; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, fmt.Errorf("serve requests on %v: %w", c.listener.Addr(), e))
+		}
+	}()
+	if err := c.join(ctx); err != nil {
+		return err
+	}
+	defer c.leave()
+	if err := c.load(ctx); err != nil {
+		return err
+	}
+	defer c.engine.Close()
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { c.cluster.follow(background, c.dispatcher) })
+	wg.Go(func() { c.cluster.gossip.Acquaint(background, c.cluster.peers) })
+	wg.Go(func() { c.controller().run(background) })
+	if err := c.openAPI(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.cluster.registration.Lost():
+		return fmt.Errorf("coordinator %s: another process registered under the same id; give each a --id of its own", c.cfg.ID)
+	case err := <-serving:
+		serving <- err // reported below
+		return nil
+	}
+	c.drain(server)
+	return nil
+}
+
+// drain lets running requests finish, and tells those that do not in time.
+func (c *Coordinator) drain(server *http.Server) {
+	c.log.Info("draining", "timeout", c.cfg.DrainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.DrainTimeout)
+	defer cancel()
+	if err := c.engine.Drain(ctx); err != nil {
+		c.log.Warn("requests were cut off", "err", err)
+		c.engine.Close()
+		ctx, cancel = context.WithTimeout(context.Background(), leaveTimeout)
+		defer cancel()
+	}
+	// The last bytes of the last answers are on their way.
+	if err := server.Shutdown(ctx); err != nil {
+		c.log.Warn("connections were cut off", "err", err)
+	}
+}
+
+// join connects to the registry, starts to gossip and announces this
+// coordinator.
+func (c *Coordinator) join(ctx context.Context) (err error) {
+	addr, err := membership.AdvertisedAddr(c.listener.Addr(), c.cfg.Advertise)
+	if err != nil {
+		return fmt.Errorf("coordinator %s: %w", c.cfg.ID, err)
+	}
+	cl := &cluster{
+		model: c.fingerprint, layers: len(c.spec.Layers), log: c.log, settled: make(chan uint64, 1),
+	}
+	if cl.client, err = membership.Connect(ctx, c.cfg.Registry); err != nil {
+		return err
+	}
+	incarnation := membership.NewIncarnation()
+	g := c.cfg.Gossip
+	g.ID, g.Incarnation, g.Role, g.Addr = c.cfg.ID, incarnation, membership.RoleCoordinator, addr
+	g.Cluster, g.Log = c.cfg.Registry.Cluster, c.log
+	if cl.gossip, err = membership.JoinGossip(g); err != nil {
+		return errors.Join(err, cl.client.Close())
+	}
+	cl.registration, err = cl.client.RegisterCoordinator(ctx, membership.Coordinator{
+		ID: c.cfg.ID, Incarnation: incarnation, Addr: addr, Gossip: cl.gossip.Addr(), Model: c.fingerprint,
+	})
+	if err != nil {
+		return errors.Join(err, cl.gossip.Close(), cl.client.Close())
+	}
+	c.cluster = cl
+	return nil
+}
+
+// leaveTimeout bounds the goodbyes: a registry that does not answer will
+// notice by itself.
+const leaveTimeout = 2 * time.Second
+
+func (c *Coordinator) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	cl := c.cluster
+	err := errors.Join(cl.registration.Close(ctx), cl.gossip.Leave(leaveTimeout), cl.gossip.Close(), cl.client.Close())
+	if err != nil {
+		c.log.Debug("left with errors", "err", err)
+	}
+}
+
+// load reads the weights and builds the engine on them.
+func (c *Coordinator) load(ctx context.Context) (err error) {
+	c.dispatcher, err = dispatch.New(dispatch.Config{
+		Model: c.fingerprint, Experts: expertCounts(c.spec), Hidden: c.spec.Hidden, Format: c.cfg.Wire,
+		CallTimeout: c.cfg.CallTimeout, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
+		OnSettled: c.cluster.announce, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	a := c.spec.Attention
+	c.cache, err = kvcache.New(kvcache.Config{
+		Layers: len(c.spec.Layers), Width: a.KVHeads * a.HeadDim, Bytes: c.cfg.KVMemory,
+	})
+	if err != nil {
+		return err
+	}
+	c.pool = kernels.NewPool(c.cfg.Threads)
+	progress := func(int64) {}
+	if c.cfg.Progress != nil {
+		c.cfg.Progress.Begin(c.attentionBytes())
+		progress = c.cfg.Progress.Add
+	}
+	maxLogits := min(max(c.cfg.MaxRunning, 32), c.cfg.MaxRows)
+	m, err := forward.New(ctx, forward.Config{
+		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: c.pool,
+		Experts: experts{c.dispatcher}, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits, Progress: progress,
+	})
+	if err != nil {
+		return err
+	}
+	c.engine, err = engine.New(engine.Config{
+		Model: m, Cache: c.cache, Session: c.dispatcher, Vocab: c.spec.Vocab, Tokens: c.tokenizer.Size(),
+		Context: c.spec.MaxPositions, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits,
+		MaxRunning: c.cfg.MaxRunning, MaxWaiting: c.cfg.MaxWaiting,
+	})
+	return err
+}
+
+// openAPI replaces the loading page by the API.
+func (c *Coordinator) openAPI() error {
+	api, err := openai.New(openai.Config{
+		ModelName: c.cfg.ModelName, Created: c.started, Spec: c.spec, Tokenizer: c.tokenizer,
+		Template: c.template, Engine: serving{c}, Registry: c.metrics, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+StatusPath, c.status)
+	mux.Handle("/", api.Handler())
+	handler := http.Handler(mux)
+	c.handler.Store(&handler)
+	c.log.Info("serving", "addr", c.listener.Addr().String(), "model", c.cfg.ModelName, "kernels", kernels.Features())
+	return nil
+}
+
+// loading answers while the weights are read.
+func (c *Coordinator) loading(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/healthz" {
+		_, _ = w.Write([]byte("ok\n")) // the client may have gone
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"error":{"message":"The model is loading.","type":"server_error","param":null,"code":"loading"}}` + "\n"))
+}
+
+func (c *Coordinator) controller() *controller {
+	layers := make([]shard.Layer, len(c.spec.Layers))
+	for l, n := range expertCounts(c.spec) {
+		layers[l].Experts = n
+		if n > 0 {
+			layers[l].ExpertBytes = c.spec.ExpertBytes(c.checkpoint, l)
+		}
+	}
+	return &controller{
+		client: c.cluster.client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
+		minWorkers: c.cfg.MinWorkers, log: c.log,
+	}
+}
+
+// maxMessage is the largest answer that a step can bring: every row's chosen
+// experts on one worker.
+func (c *Coordinator) maxMessage() int {
+	rows := c.cfg.MaxRows * max(c.spec.TopK, 1)
+	return rows*c.spec.Hidden*c.cfg.Wire.Size() + 1<<20
+}
+
+// attentionBytes is the size of the matrices that this process reads.
+func (c *Coordinator) attentionBytes() int64 {
+	var n int64
+	for _, t := range c.spec.AttentionTensors() {
+		if stored, ok := c.checkpoint.Tensor(t.Name); ok && len(stored.Shape) == 2 {
+			n += int64(len(stored.Data))
+		}
+	}
+	return n
+}
+
+func expertCounts(spec *model.Spec) []int {
+	counts := make([]int, len(spec.Layers))
+	for l, layer := range spec.Layers {
+		if layer.MoE != nil {
+			counts[l] = len(layer.MoE.Experts)
+		}
+	}
+	return counts
+}

@@ -1,0 +1,183 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/conclave-serve/conclave/internal/wire"
+	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
+)
+
+// lane is an open stream to one worker. The dispatcher's caller sends on it,
+// one request at a time; a goroutine of the lane listens for the answers, so
+// that a lane that breaks between requests is known to be broken.
+type lane struct {
+	worker string
+	conn   *grpc.ClientConn
+	stream grpc.ClientStream
+	// ctx ends when the lane is of no more use; its cause says why.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	hops   *hopCounters
+
+	// Written by the sender before it sets due; the listener reads them when
+	// it has cleared due.
+	req  wire.Request
+	sent time.Time
+	due  atomic.Bool // an answer to req is due
+	// timer cuts the lane unless it is stopped; it runs while an answer is due.
+	timer *time.Timer
+
+	buffers wire.Buffers
+	// replies are received into by turns: the sender may read one until it has
+	// sent the next request but one.
+	replies  [2]wire.Response
+	answers  chan *wire.Response // buffer 1, and at most one is due
+	listened chan struct{}       // closed when the listener has ended
+}
+
+var (
+	// errLaneTimeout is why a lane was cut when its worker did not answer in
+	// time.
+	errLaneTimeout = errors.New("no answer within the call timeout")
+	errUnasked     = errors.New("an answer came that nobody had asked for")
+	errHungUp      = errors.New("it ended the stream")
+)
+
+// openLane connects to a worker, checks that it serves the expected
+// checkpoint, and opens its stream. The lane lives until ctx ends or it is
+// cut; it must be closed.
+func openLane(ctx context.Context, cfg *Config, id, addr string, hops *hopCounters) (*lane, error) {
+	options := append(wire.DialOptions(cfg.MaxMessage),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(options, cfg.DialOptions...)...)
+	if err != nil {
+		return nil, fmt.Errorf("dial worker %s at %s: %w", id, addr, err)
+	}
+	l := &lane{
+		worker: id, conn: conn, hops: hops,
+		answers: make(chan *wire.Response, 1), listened: make(chan struct{}),
+	}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	if err := l.handshake(cfg); err != nil {
+		l.cut(err)
+		_ = conn.Close() // nothing is pending on it
+		return nil, fmt.Errorf("open lane to worker %s at %s: %w", id, addr, err)
+	}
+	l.req.Buffers = &l.buffers
+	l.timer = time.AfterFunc(time.Hour, func() { l.cut(errLaneTimeout) })
+	l.timer.Stop()
+	go l.listen()
+	return l, nil
+}
+
+func (l *lane) handshake(cfg *Config) error {
+	client := conclavev1.NewExpertServiceClient(l.conn)
+	ctx, cancel := context.WithTimeout(l.ctx, cfg.CallTimeout)
+	defer cancel()
+	is, err := client.Describe(ctx, &conclavev1.DescribeRequest{})
+	if err != nil {
+		return err
+	}
+	if is.GetModel() != cfg.Model {
+		return fmt.Errorf("it serves checkpoint %.12s, the coordinator %.12s: start both with the same --model",
+			is.GetModel(), cfg.Model)
+	}
+	if is.GetWorkerId() != l.worker {
+		return fmt.Errorf("worker %s answers at this address", is.GetWorkerId())
+	}
+	// The stream must outlive this function, so its context is the lane's, cut
+	// if the headers do not come in time.
+	stop := context.AfterFunc(ctx, func() { l.cut(ctx.Err()) })
+	defer stop()
+	if l.stream, err = client.Dispatch(l.ctx); err != nil {
+		return err
+	}
+	// The worker sends its headers at once; seeing them proves the stream.
+	_, err = l.stream.Header()
+	return err
+}
+
+// send hands req to the transport and starts the clock of its answer.
+func (l *lane) send(timeout time.Duration) error {
+	l.timer.Reset(timeout)
+	l.sent = time.Now()
+	l.due.Store(true)
+	err := l.stream.SendMsg(&l.req)
+	if errors.Is(err, io.EOF) {
+		<-l.ctx.Done() // the listener learns why
+		return l.failure()
+	}
+	if err != nil { // of our own making: a message over the limit
+		return &rejectedError{l.worker, err.Error()}
+	}
+	return nil
+}
+
+// receive waits for the answer to req. If ctx ends first, the lane is cut: its
+// answer would be taken for that of the next request.
+func (l *lane) receive(ctx context.Context) (*wire.Response, error) {
+	select {
+	case r := <-l.answers:
+		return r, nil
+	case <-l.ctx.Done():
+		return nil, l.failure()
+	case <-ctx.Done():
+		l.cut(ctx.Err())
+		return nil, ctx.Err()
+	}
+}
+
+// listen takes answers off the stream until it ends.
+func (l *lane) listen() {
+	defer close(l.listened)
+	for i := 0; ; i = 1 - i {
+		r := &l.replies[i]
+		if err := l.hear(r); err != nil {
+			l.cut(err)
+			return
+		}
+		l.answers <- r
+	}
+}
+
+// hear waits for one answer and holds it to the request.
+func (l *lane) hear(r *wire.Response) error {
+	err := l.stream.RecvMsg(r)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errHungUp
+	case err != nil:
+		return err
+	case !l.due.Swap(false):
+		return errUnasked
+	case r.ID != l.req.ID:
+		return fmt.Errorf("it answered request %d, expected %d", r.ID, l.req.ID)
+	}
+	l.timer.Stop()
+	l.hops.add(r, time.Since(l.sent))
+	return nil
+}
+
+// failure says why the lane has ended.
+func (l *lane) failure() error {
+	return fmt.Errorf("worker %s: %w", l.worker, context.Cause(l.ctx))
+}
+
+// cut ends the lane; whoever waits on it is released. The first cause stays.
+func (l *lane) cut(cause error) { l.cancel(cause) }
+
+// close cuts the lane and releases what it holds.
+func (l *lane) close() {
+	l.cut(context.Canceled)
+	l.timer.Stop()
+	_ = l.conn.Close() // nothing is pending on it
+	<-l.listened
+}

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever arrives and leaves, whatever the sizes: every stream ends once, one
+// that ends by itself has the tokens that it has alone, every page comes back
+// (start checks), and the race detector is content.
+func TestRandomLife(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		rows := rapid.IntRange(1, 40).Draw(r, "rows")
+		e, _ := start(t, rapid.IntRange(3, 12).Draw(r, "pages"), func(c *Config) {
+			c.MaxRows, c.MaxLogits = rows, rapid.IntRange(1, rows).Draw(r, "logits")
+			c.MaxRunning = rapid.IntRange(1, 8).Draw(r, "running")
+		})
+		var callers sync.WaitGroup
+		for i := range rapid.IntRange(1, 12).Draw(r, "requests") {
+			p := prompt(i, rapid.IntRange(1, 90).Draw(r, "prompt"))
+			n := rapid.IntRange(1, 60).Draw(r, "tokens")
+			leaveAfter := rapid.IntRange(-60, 30).Draw(r, "leave after") // negative: never
+			ctx, leave := context.WithCancel(t.Context())
+			events, err := e.Submit(ctx, Request{
+				Prompt: p, MaxTokens: n, Logprobs: -1, PromptLogprobs: rapid.Bool().Draw(r, "score"),
+			})
+			if err != nil {
+				leave()
+				t.Errorf("submit: %v", err)
+				continue
+			}
+			callers.Go(func() {
+				defer leave()
+				live(t, events, p, n, min(e.Context()-len(p), n), leaveAfter, leave)
+			})
+		}
+		if rapid.IntRange(0, 4).Draw(r, "cut") == 0 {
+			e.Close()
+		}
+		callers.Wait()
+		e.Close()
+	})
+}
+
+// live reads a stream as a caller that may leave, and checks it.
+func live(t *testing.T, events <-chan Event, p []int32, n, room, leaveAfter int, leave func()) {
+	var got []Event
+	for range max(leaveAfter, 0) {
+		event, ok := <-events
+		if !ok {
+			break
+		}
+		got = append(got, event)
+	}
+	if leaveAfter >= 0 {
+		leave()
+	}
+	for event := range events {
+		got = append(got, event)
+	}
+	ends := 0
+	for _, event := range got {
+		if event.Finish != "" {
+			ends++
+		}
+	}
+	if ends != 1 || last(got).Finish == "" {
+		t.Errorf("%d final events among %d", ends, len(got))
+		return
+	}
+	want := continuation(p, min(n, room))
+	switch last(got).Finish {
+	case FinishLength:
+		if !slices.Equal(tokens(got), want) {
+			t.Errorf("prompt of %d: %d tokens that are not those of the model", len(p), len(tokens(got)))
+		}
+	case FinishCancelled, FinishError:
+		if g := tokens(got); leaveAfter < 0 && !slices.Equal(g, want[:len(g)]) {
+			t.Errorf("a stream that was cut has gaps or other tokens")
+		}
+	default:
+		t.Errorf("finish %q", last(got).Finish)
+	}
+}

@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/coordinator/sample"
+)
+
+// sequence is one request on its way through the engine. The engine's
+// goroutine owns it.
+type sequence struct {
+	req     Request
+	ctx     context.Context
+	out     *mailbox
+	tokens  []int32 // the prompt and what was generated
+	done    int     // positions whose keys and values are in the cache
+	kv      kvcache.Sequence
+	sampler *sample.Sampler
+	prompt  []TokenLogprob // log-probabilities of the prompt so far
+	share   int            // positions computed in the step at hand
+}
+
+// generated counts the tokens produced so far.
+func (s *sequence) generated() int { return len(s.tokens) - len(s.req.Prompt) }
+
+// remaining counts the positions that the next token waits for.
+func (s *sequence) remaining() int { return len(s.tokens) - s.done }
+
+// scoring reports whether prompt positions still need their logits.
+func (s *sequence) scoring() bool {
+	return s.req.PromptLogprobs && len(s.prompt) < len(s.req.Prompt)
+}
+
+// scorePrompt takes in the logits of position pos, which predict the prompt
+// token after it.
+func (s *sequence) scorePrompt(pos int, logits []float32) {
+	if len(s.prompt) == 0 {
+		s.prompt = append(s.prompt, TokenLogprob{Token: s.req.Prompt[0]})
+	}
+	if next := pos + 1; next == len(s.prompt) && next < len(s.req.Prompt) {
+		s.prompt = append(s.prompt, describe(logits, s.req.Prompt[next], max(s.req.Logprobs, 0)))
+	}
+}
+
+// checkPrompt returns an error if the model has given a prompt token no
+// probability at all, which NaN among the logits does.
+func (s *sequence) checkPrompt() error {
+	for i, p := range s.prompt {
+		if p.Logprob != p.Logprob {
+			return fmt.Errorf("the logits before prompt token %d name no probability", i)
+		}
+	}
+	return nil
+}
+
+// accept takes a new token and returns the event that reports it; Finish is
+// set if it is the last, given the number of positions a sequence may have.
+func (s *sequence) accept(token int32, logits []float32, context int) Event {
+	s.tokens = append(s.tokens, token)
+	e := Event{Token: token}
+	if s.req.Logprobs >= 0 {
+		e.Logprob = describe(logits, token, s.req.Logprobs)
+	}
+	switch {
+	case slices.Contains(s.req.StopIDs, token):
+		e.Finish = FinishStop
+	case s.generated() >= s.req.MaxTokens, len(s.tokens) >= context:
+		e.Finish = FinishLength
+	}
+	return e
+}
+
+func describe(logits []float32, token int32, k int) TokenLogprob {
+	p, top := sample.Logprobs(logits, token, k)
+	return TokenLogprob{Token: token, Logprob: p, Top: top}
+}

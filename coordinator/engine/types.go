@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/conclave-serve/conclave/coordinator/sample"
+)
+
+// Request asks for one completion of one prompt.
+type Request struct {
+	// ID names the request in logs and errors; the caller makes it unique.
+	ID string
+	// Prompt holds at least one token id, each within the model's vocabulary.
+	Prompt []int32
+	// Sampling says how the next token is chosen.
+	Sampling sample.Params
+	// MaxTokens bounds the completion. Zero is allowed only with
+	// PromptLogprobs: the prompt is then scored and nothing is generated.
+	MaxTokens int
+	// StopIDs end the completion; the stopping token itself is delivered.
+	StopIDs []int32
+	// Logprobs is the number of alternatives reported with each token: 0
+	// reports the chosen token alone, -1 reports nothing.
+	Logprobs int
+	// PromptLogprobs asks for the log-probability of every prompt token, with
+	// max(Logprobs, 0) alternatives each.
+	PromptLogprobs bool
+}
+
+// Finish says why a completion ended.
+type Finish string
+
+// The ways in which a completion ends.
+const (
+	FinishStop      Finish = "stop"      // a stop id was produced
+	FinishLength    Finish = "length"    // MaxTokens or the context length was reached
+	FinishCancelled Finish = "cancelled" // the caller's context ended
+	FinishError     Finish = "error"     // Event.Err says what went wrong
+)
+
+// Event is one step of a completion as its caller sees it. The last event of
+// a stream, and only the last, has Finish set; the channel is closed after it.
+type Event struct {
+	// Token is the token produced, or -1 on an event that carries none.
+	Token int32
+	// Logprob describes Token when the request asked for it.
+	Logprob TokenLogprob
+	// Prompt holds one entry per prompt token, once, before the first token;
+	// the first entry has no probability (Token set, Logprob 0, Top nil).
+	Prompt []TokenLogprob
+	// Finish is empty until the last event.
+	Finish Finish
+	// Err is set when Finish is FinishError.
+	Err error
+}
+
+// TokenLogprob is the natural log-probability of one token under the model's
+// own distribution, before penalties and temperature.
+type TokenLogprob struct {
+	Token   int32
+	Logprob float32
+	Top     []sample.Alternative
+}
+
+// Stats is a snapshot of the engine's load.
+type Stats struct {
+	// Running and Waiting count requests that hold a place in the batch and
+	// requests that wait for one.
+	Running int `json:"running"`
+	Waiting int `json:"waiting"`
+	// PagesUsed and PagesTotal count the pages of the KV cache.
+	PagesUsed  int `json:"pages_used"`
+	PagesTotal int `json:"pages_total"`
+	// Preemptions counts requests that gave their pages back and started over.
+	Preemptions int64 `json:"preemptions"`
+	// Steps counts forward passes.
+	Steps int64 `json:"steps"`
+}
+
+// Errors that Submit returns; match them with errors.Is.
+var (
+	// ErrTooLong says that a prompt leaves no room in the model's context or
+	// in the KV cache.
+	ErrTooLong = errors.New("prompt is too long")
+	// ErrQueueFull says that as many requests wait as the engine accepts.
+	ErrQueueFull = errors.New("too many requests are waiting")
+	// ErrDraining says that the engine takes no new requests because it stops.
+	ErrDraining = errors.New("the coordinator is shutting down")
+	// ErrInvalid says that a request contradicts itself or the model.
+	ErrInvalid = errors.New("invalid request")
+)
+
+// UnavailableError says that experts which a request needs could not be
+// reached for longer than the coordinator waits. The request itself was fine.
+type UnavailableError struct {
+	// Reason names the layer, the experts and the workers concerned.
+	Reason string
+}
+
+// Error implements error.
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("experts unavailable: %s", e.Reason)
+}

@@ -1,0 +1,220 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/internal/safetensors"
+	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/router"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// Experts runs the routed experts of a layer: out [tokens, hidden] becomes the
+// weighted sum of the chosen experts' outputs for x [tokens, hidden].
+type Experts interface {
+	Run(ctx context.Context, layer int, x []float32, c router.Choice, out []float32) error
+}
+
+// Config is what a model is made of.
+type Config struct {
+	Spec       *model.Spec
+	Checkpoint *safetensors.Checkpoint
+	Cache      *kvcache.Cache
+	Pool       *kernels.Pool
+	Experts    Experts
+	// MaxRows bounds the rows of a step, MaxLogits those that ask for logits.
+	MaxRows, MaxLogits int
+	// Progress, if set, is told the bytes of each matrix as it is read.
+	Progress func(bytes int64)
+}
+
+// Row is one position of one sequence in a step. Rows of one sequence are
+// adjacent and ascending.
+type Row struct {
+	Token int32
+	Pos   int
+	// Seq has room for Pos; earlier positions are in it already or are earlier
+	// rows of the same step.
+	Seq *kvcache.Sequence
+	// Logits asks for the distribution of the next token.
+	Logits bool
+}
+
+// Model is a loaded model. It runs one step at a time.
+type Model struct {
+	spec    *model.Spec
+	w       *weights
+	cache   *kvcache.Cache
+	pool    *kernels.Pool
+	experts Experts
+	scratch scratch
+	// Trace, if set, sees the residual stream [rows, hidden] after the
+	// embedding (layer -1) and after each layer. For tests.
+	Trace func(layer int, hidden []float32)
+	// TraceChoice, if set, sees what the gate of a layer chose. For tests.
+	TraceChoice func(layer int, c router.Choice)
+}
+
+// scratch is the memory of a step, for MaxRows rows.
+type scratch struct {
+	x, h, y   []float32 // [rows, hidden]: residual, normed input, block output
+	q, o      []float32 // [rows, heads*headDim]
+	k, v      []float32 // [rows, kvHeads*headDim]
+	cos, sin  []float32 // [rows, rotary/2]
+	gate, up  []float32 // [rows, dense width]
+	scores    []float32 // [rows, experts]
+	choice    router.Choice
+	logits    []float32 // [logit rows, vocab]
+	norms     normJob
+	project   projectJob
+	attention attentionJob
+}
+
+// New loads the attention half of a checkpoint.
+func New(ctx context.Context, cfg Config) (*Model, error) {
+	if cfg.MaxRows < 1 || cfg.MaxLogits < 1 || cfg.MaxLogits > cfg.MaxRows {
+		return nil, fmt.Errorf("forward: steps of %d rows with %d logits", cfg.MaxRows, cfg.MaxLogits)
+	}
+	w, err := bind(ctx, cfg.Spec, cfg.Checkpoint, cfg.Progress)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{spec: cfg.Spec, w: w, cache: cfg.Cache, pool: cfg.Pool, experts: cfg.Experts}
+	s, a, n := &m.scratch, cfg.Spec.Attention, cfg.MaxRows
+	floats := func(width int) []float32 { return make([]float32, n*width) }
+	s.x, s.h, s.y = floats(cfg.Spec.Hidden), floats(cfg.Spec.Hidden), floats(cfg.Spec.Hidden)
+	s.q, s.o = floats(a.Heads*a.HeadDim), floats(a.Heads*a.HeadDim)
+	s.k, s.v = floats(a.KVHeads*a.HeadDim), floats(a.KVHeads*a.HeadDim)
+	s.cos, s.sin = floats(cfg.Spec.Rotary.Dims/2), floats(cfg.Spec.Rotary.Dims/2)
+	dense := 0
+	for _, l := range cfg.Spec.Layers {
+		if l.Dense != nil {
+			dense = max(dense, l.Dense.Gate.Shape[0])
+		}
+	}
+	s.gate, s.up = floats(dense), floats(dense)
+	s.scores = floats(cfg.Spec.Experts)
+	s.choice.K = cfg.Spec.TopK
+	s.logits = make([]float32, cfg.MaxLogits*cfg.Spec.Vocab)
+	s.norms.m, s.project.m = m, m
+	s.attention = newAttentionJob(m, cfg.Pool.Threads())
+	return m, nil
+}
+
+// Step runs one batch of 1 to MaxRows rows and returns the logits [rows that ask, vocab] of
+// the rows that ask for them, in order. The result is valid until the next
+// step. A step that fails may be run again.
+func (m *Model) Step(ctx context.Context, rows []Row) ([]float32, error) {
+	s, hidden, n := &m.scratch, m.spec.Hidden, len(rows)
+	x := s.x[:n*hidden]
+	m.embed(rows, x)
+	m.trace(-1, x)
+	for l := range m.w.layers {
+		w := &m.w.layers[l]
+
+		// x += Wo · attention(RMS(x))
+		m.norm(s.h, x, w.inputNorm)
+		m.attend(rows, l, w)
+		m.add(x, s.y)
+
+		// x += MLP(RMS(x)) or x += Σ weight·expert(RMS(x))
+		m.norm(s.h, x, w.postNorm)
+		if m.spec.Layers[l].MoE != nil {
+			if err := m.moe(ctx, l, n); err != nil {
+				return nil, fmt.Errorf("layer %d: %w", l, err)
+			}
+		} else {
+			m.mlp(&w.dense, n)
+		}
+		m.add(x, s.y)
+		m.trace(l, x)
+	}
+	return m.logits(rows, x), nil
+}
+
+func (m *Model) embed(rows []Row, x []float32) {
+	hidden := m.spec.Hidden
+	for i, r := range rows {
+		kernels.Decode(x[i*hidden:(i+1)*hidden], m.w.embed.Row(int(r.Token)), m.w.embed.Format)
+	}
+	half := m.spec.Rotary.Dims / 2
+	for i, r := range rows {
+		kernels.RotaryTable(m.spec.Rotary.Theta, m.spec.Rotary.Dims, r.Pos,
+			m.scratch.cos[i*half:(i+1)*half], m.scratch.sin[i*half:(i+1)*half])
+	}
+}
+
+// moe sets y to the routed experts' sum for h.
+func (m *Model) moe(ctx context.Context, l, n int) error {
+	s, hidden := &m.scratch, m.spec.Hidden
+	scores := s.scores[:n*m.spec.Experts]
+	m.pool.MatMul(scores, s.h[:n*hidden], n, m.w.layers[l].gate)
+	s.choice.Resize(n)
+	router.SoftmaxGate(scores, m.spec.Gate.Renormalize, &s.choice)
+	if m.TraceChoice != nil {
+		m.TraceChoice(l, s.choice)
+	}
+	return m.experts.Run(ctx, l, s.h[:n*hidden], s.choice, s.y[:n*hidden])
+}
+
+// mlp sets y to Down( silu(Gate h) * (Up h) ).
+func (m *Model) mlp(w *shard.Expert, n int) {
+	s, hidden, width := &m.scratch, m.spec.Hidden, w.Gate.Rows
+	gate, up := s.gate[:n*width], s.up[:n*width]
+	m.pool.MatMul(gate, s.h[:n*hidden], n, w.Gate)
+	m.pool.MatMul(up, s.h[:n*hidden], n, w.Up)
+	kernels.SwiGLU(gate, gate, up)
+	m.pool.MatMul(s.y[:n*hidden], gate, n, w.Down)
+}
+
+// logits returns W_head · RMS(x) for the rows that ask.
+func (m *Model) logits(rows []Row, x []float32) []float32 {
+	s, hidden, n := &m.scratch, m.spec.Hidden, 0
+	for i, r := range rows {
+		if r.Logits {
+			copy(s.h[n*hidden:(n+1)*hidden], x[i*hidden:(i+1)*hidden])
+			n++
+		}
+	}
+	h := s.h[:n*hidden]
+	m.norm(h, h, m.w.finalNorm)
+	out := s.logits[:n*m.spec.Vocab]
+	m.pool.MatMul(out, h, n, m.w.head)
+	return out
+}
+
+func (m *Model) add(x, y []float32) {
+	for i := range x {
+		x[i] += y[i]
+	}
+}
+
+func (m *Model) trace(layer int, x []float32) {
+	if m.Trace != nil {
+		m.Trace(layer, x)
+	}
+}
+
+// normJob normalises rows of hidden values.
+type normJob struct {
+	m       *Model
+	dst, x  []float32
+	weights []float32
+}
+
+// norm sets the rows of dst to RMS(x; w); it writes len(x) values.
+func (m *Model) norm(dst, x, w []float32) {
+	j := &m.scratch.norms
+	j.dst, j.x, j.weights = dst, x, w
+	m.pool.Run(len(x)/m.spec.Hidden, j)
+}
+
+// Do implements kernels.Job for one row.
+func (j *normJob) Do(row, _ int) {
+	hidden := j.m.spec.Hidden
+	lo, hi := row*hidden, (row+1)*hidden
+	kernels.RMSNorm(j.dst[lo:hi], j.x[lo:hi], j.weights, j.m.spec.NormEps)
+}

@@ -1,0 +1,148 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conclave-serve/conclave/coordinator/engine"
+)
+
+// maxRequestID bounds the request ids that clients may choose: they are logged.
+const maxRequestID = 128
+
+// statusClientGone is what the log and the metrics show for a client that left
+// before its answer (nginx's number; it is never sent).
+const statusClientGone = 499
+
+// handler answers a request, or returns the error to answer with if it has not
+// written anything.
+type handler func(w http.ResponseWriter, r *http.Request, x *exchange) *apiError
+
+// exchange is what is known about one request; its goroutine owns it.
+type exchange struct {
+	id      string // x-request-id
+	started time.Time
+	err     error // of a stream that had begun
+
+	promptTokens     int
+	completionTokens int
+	firstToken       time.Duration // since started; 0 before there is one
+}
+
+// serve wraps h with the request id, the log record and the metrics. endpoint
+// names the route in both.
+func (s *Server) serve(endpoint string, h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{id: r.Header.Get("X-Request-Id"), started: time.Now()}
+		if !validID(x.id) {
+			x.id = s.newID()
+		}
+		w.Header().Set("X-Request-Id", x.id)
+		record := &recorder{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p)
+				}
+				x.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				if record.status == 0 {
+					writeError(record, fromEngine(errors.New("internal error"), ""))
+				}
+			}
+			s.finish(endpoint, r, x, record.status)
+		}()
+		if err := h(record, r, x); err != nil {
+			x.err = err
+			writeError(record, err) // to nobody, if the client has left
+		}
+	})
+}
+
+// validID says whether a client's request id can be logged and sent back.
+func validID(id string) bool {
+	printable := func(c rune) bool { return c > ' ' && c < 0x7f }
+	return id != "" && len(id) <= maxRequestID &&
+		strings.IndexFunc(id, func(c rune) bool { return !printable(c) }) < 0
+}
+
+// finish counts and logs a request.
+func (s *Server) finish(endpoint string, r *http.Request, x *exchange, status int) {
+	if x.err != nil && errors.Is(r.Context().Err(), context.Canceled) {
+		status = statusClientGone
+	}
+	took := time.Since(x.started)
+	s.metrics.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
+	s.metrics.promptTokens.Add(float64(x.promptTokens))
+	if x.completionTokens > 0 {
+		s.metrics.latency.Observe(took.Seconds())
+	}
+	level := slog.LevelInfo
+	switch {
+	case endpoint == "/readyz", !strings.HasPrefix(endpoint, "/v1/") && status < http.StatusBadRequest:
+		level = slog.LevelDebug // probes and scrapes; "not ready" is an answer
+	case status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("req", x.id), slog.String("method", r.Method),
+		slog.String("path", r.URL.Path), slog.Int("status", status),
+		slog.Int("prompt_tokens", x.promptTokens),
+		slog.Int("completion_tokens", x.completionTokens),
+		slog.Duration("ttft", x.firstToken), slog.Duration("duration", took),
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.String("error", x.err.Error()))
+	}
+	s.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// observe counts a token of c and the time it took.
+func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
+	if e.Token < 0 {
+		return
+	}
+	now := time.Now()
+	x.completionTokens++
+	s.metrics.generatedTokens.Inc()
+	if c.tokens > 1 {
+		s.metrics.interToken.Observe(now.Sub(c.lastToken).Seconds())
+	} else {
+		s.metrics.firstToken.Observe(now.Sub(x.started).Seconds())
+	}
+	if x.firstToken == 0 {
+		x.firstToken = now.Sub(x.started)
+	}
+	c.lastToken = now
+}
+
+// recorder remembers the status of a response.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap gives http.ResponseController the writer underneath.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -1,0 +1,155 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/conclave-serve/conclave/coordinator/engine"
+)
+
+// Engine completes token sequences; *engine.Engine is the one that serves.
+type Engine interface {
+	// Submit starts a completion. Its events end with exactly one that has
+	// Finish set, after which the channel is closed. Once ctx ends the engine
+	// stops the work and must not wait for events to be read.
+	Submit(ctx context.Context, r engine.Request) (<-chan engine.Event, error)
+	// Ready says why no completion can be served now, or nil.
+	Ready() error
+	// Stats returns the engine's load.
+	Stats() engine.Stats
+}
+
+// generation is the work of one request: choices that run side by side.
+type generation struct {
+	params  params
+	param   string // the field that holds the prompt
+	choices []*choice
+}
+
+// generation prepares p.choices completions of every prompt.
+func (s *Server) generation(x *exchange, p params, param string, prompts []*prompt) (
+	*generation, *apiError,
+) {
+	if n := len(prompts) * p.choices; n > s.cfg.MaxChoices {
+		return nil, invalid("n", "Invalid value for 'n': %d prompts with %d choices each exceed "+
+			"the limit of %d.", len(prompts), p.choices, s.cfg.MaxChoices)
+	}
+	g := &generation{params: p, param: param}
+	for _, prompt := range prompts {
+		room, err := s.fit(&p, len(prompt.ids), param)
+		if err != nil {
+			return nil, err
+		}
+		x.promptTokens += len(prompt.ids)
+		for range p.choices {
+			g.choices = append(g.choices, s.choice(x, g, prompt, room))
+		}
+	}
+	return g, nil
+}
+
+// choice prepares the next choice of g.
+func (s *Server) choice(x *exchange, g *generation, prompt *prompt, room int) *choice {
+	p := &g.params
+	c := &choice{
+		index:   len(g.choices),
+		prompt:  prompt,
+		decoder: s.cfg.Tokenizer.NewDecoder(true),
+		stop:    stopper{stops: p.stops},
+		request: engine.Request{
+			ID:        fmt.Sprintf("%s-%d", x.id, len(g.choices)),
+			Prompt:    prompt.ids,
+			Sampling:  p.sampling,
+			MaxTokens: room,
+			Logprobs:  p.logprobs,
+		},
+	}
+	// Choices differ by their seeds; the first has the seed that was asked for.
+	c.request.Sampling.Seed += uint64(c.index)
+	c.request.StopIDs = append(c.request.StopIDs, p.stopIDs...)
+	if !p.ignoreEOS {
+		c.request.StopIDs = append(c.request.StopIDs, s.cfg.Spec.EOS...)
+	}
+	return c
+}
+
+// arrival is an event on its way from a choice's stream to the request.
+type arrival struct {
+	choice *choice
+	event  engine.Event
+}
+
+// errTruncated says that the engine broke its promise to say how it ended.
+var errTruncated = errors.New("the engine closed a stream without a final event")
+
+// run completes every choice of g and calls emit for whatever the client may
+// see, in order of arrival. When it returns, the work has been stopped.
+func (s *Server) run(ctx context.Context, x *exchange, g *generation,
+	emit func(*choice, delta) error,
+) error {
+	if err := s.cfg.Engine.Ready(); err != nil {
+		return unavailable("not_ready", err)
+	}
+	var forwarders sync.WaitGroup
+	defer forwarders.Wait()
+	arrivals := make(chan arrival, len(g.choices))
+	for _, c := range g.choices {
+		var one context.Context
+		one, c.cancel = context.WithCancel(ctx)
+		defer c.cancel()
+		events, err := s.cfg.Engine.Submit(one, c.request)
+		if err != nil {
+			return err
+		}
+		forwarders.Go(func() { forward(one, c, events, arrivals) })
+	}
+	for left := len(g.choices); left > 0; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case a := <-arrivals:
+			if a.choice.finished {
+				continue // was on its way when a stop string ended the choice
+			}
+			d, err := a.choice.step(a.event)
+			if err != nil {
+				return err
+			}
+			s.observe(x, a.choice, a.event)
+			if err := emit(a.choice, d); err != nil {
+				return err
+			}
+			if a.choice.finished {
+				s.metrics.finished.WithLabelValues(string(d.finish)).Inc()
+				left--
+			}
+		}
+	}
+	return nil
+}
+
+// forward passes on a choice's events until the last one or until ctx ends.
+func forward(ctx context.Context, c *choice, events <-chan engine.Event, to chan<- arrival) {
+	for {
+		a := arrival{choice: c}
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				e = engine.Event{Token: -1, Finish: engine.FinishError, Err: errTruncated}
+			}
+			a.event = e
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case to <- a:
+		}
+		if a.event.Finish != "" {
+			return
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package openai
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-serve/conclave/coordinator/engine"
+	"github.com/conclave-serve/conclave/coordinator/sample"
+	"github.com/conclave-serve/conclave/model"
+)
+
+func TestParameters(t *testing.T) {
+	number := func(f float64) *float64 { return &f }
+	k := 20
+	published := func(c *Config) {
+		c.Spec.Sampling = model.Sampling{Temperature: number(0.6), TopP: number(0.95), TopK: &k}
+	}
+	cases := []struct {
+		name, body string
+		change     func(*Config)
+		want       engine.Request // what differs from the defaults
+	}{
+		{
+			name: "defaults", body: chatBody(""),
+			want: engine.Request{
+				Sampling: sample.Params{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Seed: 42},
+			},
+		},
+		{
+			name: "the model's own", body: chatBody(`"temperature":null`), change: published,
+			want: engine.Request{
+				Sampling: sample.Params{
+					Temperature: 0.6, TopP: 0.95, TopK: 20, RepetitionPenalty: 1, Seed: 42,
+				},
+			},
+		},
+		{
+			name: "the request's own", change: published,
+			body: chatBody(`"temperature":0,"top_p":0,"top_k":-1,"min_p":0.25,"seed":-1,` +
+				`"repetition_penalty":1.5,"frequency_penalty":-2,"presence_penalty":0.5,` +
+				`"logit_bias":{"5":-100,"7":2.5},"max_tokens":5,"max_completion_tokens":6.0,` +
+				`"stop_token_ids":[1,2],"logprobs":true,"top_logprobs":3`),
+			want: engine.Request{
+				MaxTokens: 6, StopIDs: []int32{1, 2, idEnd, idText}, Logprobs: 3,
+				Sampling: sample.Params{
+					TopP: math.SmallestNonzeroFloat32, MinP: 0.25, Seed: math.MaxUint64,
+					RepetitionPenalty: 1.5, FrequencyPenalty: -2, PresencePenalty: 0.5,
+					LogitBias: map[int32]float32{5: -100, 7: 2.5},
+				},
+			},
+		},
+		{
+			name: "what changes nothing",
+			body: chatBody(`"model":"test","user":"u","metadata":{},"store":true,"unheard_of":1,` +
+				`"tool_choice":"auto","response_format":{"type": "text"},"modalities":["text"],` +
+				`"min_tokens":0,"n":1,"parallel_tool_calls":true,"stop":[]`),
+			want: engine.Request{
+				Sampling: sample.Params{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Seed: 42},
+			},
+		},
+	}
+	for _, c := range cases {
+		if c.change == nil {
+			c.change = func(*Config) {}
+		}
+		s, e := newServer(t, "hello", c.change)
+		post(t, s, chatPath, c.body)
+		got := e.last(t)
+		c.want.ID, c.want.Prompt = "0123-0", got.Prompt
+		if c.want.MaxTokens == 0 {
+			c.want.MaxTokens = 200 - len(got.Prompt)
+			c.want.StopIDs, c.want.Logprobs = []int32{idEnd, idText}, -1
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: request (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestIgnoreEOS(t *testing.T) {
+	s, e := newServer(t, "hello")
+	post(t, s, textPath, `{"prompt":"a","ignore_eos":true}`)
+	if r := e.last(t); len(r.StopIDs) > 0 || r.MaxTokens != 16 {
+		t.Errorf("stop ids %v, at most %d tokens", r.StopIDs, r.MaxTokens)
+	}
+}
+
+func TestDefaultLengthIsCutToFit(t *testing.T) {
+	s, e := newServer(t, "!")
+	post(t, s, textPath, `{"prompt":"`+strings.Repeat("a", 190)+`"}`)
+	if r := e.last(t); len(r.Prompt) != 190 || r.MaxTokens != 10 {
+		t.Errorf("%d prompt tokens, at most %d more", len(r.Prompt), r.MaxTokens)
+	}
+}
+
+func TestChoicesHaveTheirOwnSeeds(t *testing.T) {
+	s, e := newServer(t, "hello")
+	post(t, s, textPath, `{"prompt":["a","b"],"n":2,"seed":10}`)
+	var seeds []uint64
+	for _, r := range e.requests {
+		seeds = append(seeds, r.Sampling.Seed)
+	}
+	if !slices.Equal(seeds, []uint64{10, 11, 12, 13}) {
+		t.Errorf("seeds %v", seeds)
+	}
+}
+
+func TestPromptsOfChats(t *testing.T) {
+	cases := []struct{ name, body, want string }{
+		{"developer", `{"messages":[{"role":"developer","content":"a"}]}`,
+			"<|im_start|>system\na<|im_end|>\n<|im_start|>assistant\n"},
+		{"parts", `{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]}`,
+			"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"},
+		{"tools", `{"messages":[],"tools":[{"type":"function","function":{"name":"f"}}]}`,
+			`{"type": "function", "function": {"name": "f"}}<|im_start|>assistant` + "\n"},
+		{"tools out of reach", `{"messages":[],"tools":[{"type":"function","function":` +
+			`{"name":"f"}}],"tool_choice":"none"}`, "<|im_start|>assistant\n"},
+	}
+	for _, c := range cases {
+		s, e := newServer(t, "hello")
+		body := c.body
+		turn := ""
+		if strings.Contains(body, `"messages":[]`) {
+			body = strings.Replace(body, "[]", `[{"role":"user","content":""}]`, 1)
+			turn = "<|im_start|>user\n<|im_end|>\n"
+		}
+		post(t, s, chatPath, body)
+		if got := s.cfg.Tokenizer.Decode(e.last(t).Prompt, false); got != turn+c.want {
+			t.Errorf("%s: prompt %q, want %q", c.name, got, turn+c.want)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package openai
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/tokenizer"
+	"github.com/conclave-serve/conclave/model"
+)
+
+const (
+	// defaultMaxBody holds a chat of a million tokens with room to spare.
+	defaultMaxBody = 32 << 20
+	// defaultMaxChoices bounds the sequences that one request starts; a batch
+	// rarely holds more.
+	defaultMaxChoices = 64
+)
+
+// Config says what a Server serves and with what.
+type Config struct {
+	// ModelName is the id under which clients know the model. Required.
+	ModelName string
+	// Created is the model's date in /v1/models; zero means now.
+	Created time.Time
+	// Spec, Tokenizer and Engine are the model. Required.
+	Spec      *model.Spec
+	Tokenizer *tokenizer.Tokenizer
+	Engine    Engine
+	// Template renders chats; without one, chat completions are refused.
+	Template *chat.Template
+	// MaxBody is the size of the largest request body in bytes; 0 means 32 MiB.
+	MaxBody int64
+	// MaxChoices is the largest number of completions that one request may ask
+	// for, over all its prompts; 0 means 64.
+	MaxChoices int
+	// Registry receives the metrics that /metrics serves; nil means one of its
+	// own.
+	Registry *prometheus.Registry
+	// Log receives one record per request; nil means none.
+	Log *slog.Logger
+}
+
+func (c *Config) validate() error {
+	var problems []error
+	if c.ModelName == "" {
+		problems = append(problems, errors.New("no ModelName"))
+	}
+	if c.Spec == nil {
+		problems = append(problems, errors.New("no Spec"))
+	}
+	if c.Tokenizer == nil {
+		problems = append(problems, errors.New("no Tokenizer"))
+	}
+	if c.Engine == nil {
+		problems = append(problems, errors.New("no Engine"))
+	}
+	if c.MaxBody < 0 {
+		problems = append(problems, fmt.Errorf("negative MaxBody: %d", c.MaxBody))
+	}
+	if c.MaxChoices < 0 {
+		problems = append(problems, fmt.Errorf("negative MaxChoices: %d", c.MaxChoices))
+	}
+	if c.Spec != nil && c.Tokenizer != nil && c.Tokenizer.Size() > c.Spec.Vocab {
+		problems = append(problems, fmt.Errorf("the tokenizer has %d ids, but the model only %d",
+			c.Tokenizer.Size(), c.Spec.Vocab))
+	}
+	return errors.Join(problems...)
+}
+
+// Server answers OpenAI's API for one model.
+type Server struct {
+	cfg      Config
+	vocab    int // ids that may occur in a prompt
+	controls *controls
+	metrics  *metrics
+
+	// Tests replace these to get the same transcripts every time.
+	now        func() time.Time
+	newID      func() string
+	randomSeed func() uint64
+}
+
+// New returns a Server. The error lists everything that is wrong with cfg.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("openai: %w", err)
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = defaultMaxBody
+	}
+	if cfg.MaxChoices == 0 {
+		cfg.MaxChoices = defaultMaxChoices
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Created.IsZero() {
+		cfg.Created = time.Now()
+	}
+	m, err := newMetrics(cfg.Registry, cfg.ModelName, cfg.Engine)
+	if err != nil {
+		return nil, fmt.Errorf("openai: %w", err)
+	}
+	return &Server{
+		cfg: cfg, vocab: cfg.Tokenizer.Size(), controls: newControls(cfg.Tokenizer), metrics: m,
+		now: time.Now, newID: newID, randomSeed: randomSeed,
+	}, nil
+}
+
+// Handler returns the HTTP handler.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	route := func(method, path string, h handler) {
+		mux.Handle(method+" "+path, s.serve(path, h))
+		mux.Handle(path, s.serve(path, notAllowed(method)))
+	}
+	route(http.MethodPost, "/v1/chat/completions", s.chat)
+	route(http.MethodPost, "/v1/completions", s.completions)
+	route(http.MethodGet, "/v1/models", s.models)
+	route(http.MethodGet, "/v1/models/{id...}", s.model)
+	route(http.MethodPost, "/tokenize", s.tokenize)
+	route(http.MethodPost, "/detokenize", s.detokenize)
+	route(http.MethodGet, "/healthz", s.healthz)
+	route(http.MethodGet, "/readyz", s.readyz)
+	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
+	route(http.MethodGet, "/metrics",
+		func(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
+			metrics.ServeHTTP(w, r)
+			return nil
+		})
+	mux.Handle("/", s.serve("other", unknownPath))
+	return mux
+}
+
+// notAllowed refuses every method on a path that has only one.
+func notAllowed(allowed string) handler {
+	if allowed == http.MethodGet {
+		allowed = "GET, HEAD"
+	}
+	return func(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
+		w.Header().Set("Allow", allowed)
+		return &apiError{
+			status: http.StatusMethodNotAllowed, kind: typeInvalid, code: "method_not_supported",
+			message: fmt.Sprintf("Not allowed to %s on %s.", r.Method, r.URL.Path),
+		}
+	}
+}
+
+func unknownPath(_ http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
+	return &apiError{
+		status: http.StatusNotFound, kind: typeInvalid, code: "unknown_url",
+		message: fmt.Sprintf("Unknown request URL: %s %s.", r.Method, r.URL.Path),
+	}
+}
+
+// newID returns 128 random bits in hexadecimal.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func randomSeed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}

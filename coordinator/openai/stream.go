@@ -1,0 +1,117 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// writeTimeout is how long a client may take to accept one event before it
+// counts as gone; its place in the batch is worth more than its patience.
+const writeTimeout = 30 * time.Second
+
+// events writes server-sent events. The response starts with the first event,
+// so that an error before it still gets its own status.
+type events struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buffer  bytes.Buffer
+	started bool
+}
+
+func newEvents(w http.ResponseWriter) *events {
+	return &events{w: w, control: http.NewResponseController(w)}
+}
+
+// send writes v as one event.
+func (s *events) send(v any) error {
+	s.buffer.Reset()
+	s.buffer.WriteString("data: ")
+	encodeJSON(&s.buffer, v) // ends with one newline
+	s.buffer.WriteByte('\n')
+	return s.flush()
+}
+
+// done writes the end marker.
+func (s *events) done() error {
+	s.buffer.Reset()
+	s.buffer.WriteString("data: [DONE]\n\n")
+	return s.flush()
+}
+
+func (s *events) flush() error {
+	if !s.started {
+		s.started = true
+		header := s.w.Header()
+		header.Set("Content-Type", "text/event-stream; charset=utf-8")
+		header.Set("Cache-Control", "no-cache")
+		header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+		s.w.WriteHeader(http.StatusOK)
+	}
+	// A writer without deadlines (a test's recorder) has no slow client either.
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := s.w.Write(s.buffer.Bytes()); err != nil {
+		return fmt.Errorf("write event: %w", err)
+	}
+	if err := s.control.Flush(); err != nil {
+		return fmt.Errorf("write event: %w", err)
+	}
+	return nil
+}
+
+// encodeJSON appends v and a newline, without escaping <, > and &: nothing
+// here is embedded in HTML.
+func encodeJSON(b *bytes.Buffer, v any) {
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(fmt.Sprintf("openai: response cannot be encoded: %v", err)) // our own types only
+	}
+}
+
+// usageField returns the usage of a chunk: absent if the client did not ask
+// for it, null in every chunk but the last.
+func usageField(p *params, x *exchange, last bool) json.RawMessage {
+	switch {
+	case !p.usage:
+		return nil
+	case !last:
+		return json.RawMessage("null")
+	}
+	return x.usageJSON()
+}
+
+// usageJSON returns the token counts of a finished request.
+func (x *exchange) usageJSON() json.RawMessage {
+	return fmt.Appendf(nil, `{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}`,
+		x.promptTokens, x.completionTokens, x.promptTokens+x.completionTokens)
+}
+
+// stream runs g and sends what emit makes of it as events, then the usage if
+// the client asked for it. An error before the first event is returned, a later
+// one becomes the last event.
+func (s *Server) stream(r *http.Request, x *exchange, g *generation, to *events,
+	emit func(*choice, delta) error, usage func() any,
+) *apiError {
+	err := s.run(r.Context(), x, g, emit)
+	if err == nil && g.params.usage {
+		err = to.send(usage())
+	}
+	if err == nil {
+		err = to.done()
+	}
+	if err != nil {
+		failure := fromEngine(err, g.param)
+		if !to.started {
+			return failure
+		}
+		x.err = err
+		if r.Context().Err() == nil {
+			_ = to.send(failure) // if the client cannot be reached, nobody is left to tell
+		}
+	}
+	_ = to.control.SetWriteDeadline(time.Time{}) // the connection may serve another request
+	return nil
+}
