@@ -1,0 +1,61 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/conclave-serve/conclave/coordinator"
+	"github.com/conclave-serve/conclave/internal/wire"
+)
+
+// serveFlags are the coordinator's settings that conclave up shares.
+type serveFlags struct {
+	ModelName    string        `help:"Name under which clients know the model; default: the directory's name."`
+	KVMemory     byteSize      `help:"Memory for keys and values." default:"1GiB" placeholder:"SIZE"`
+	MaxRows      int           `help:"Positions computed in one step." default:"256"`
+	MaxRunning   int           `help:"Requests in the batch." default:"64"`
+	MaxWaiting   int           `help:"Requests that may wait for a place in it." default:"1024"`
+	Wire         wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
+	CallTimeout  time.Duration `help:"How long a worker may take for one layer." default:"20s"`
+	Patience     time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
+	DrainTimeout time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
+}
+
+// coordinatorCommand runs a coordinator.
+type coordinatorCommand struct {
+	clusterFlags
+	serveFlags
+	ID         string `help:"Name of this coordinator; default: the host's name."`
+	Model      string `help:"Directory of the checkpoint." required:"" type:"existingdir" placeholder:"DIR"`
+	Listen     string `help:"Address of the HTTP API." default:":8080"`
+	MinWorkers int    `help:"Workers that the first placement waits for." default:"1"`
+	Threads    int    `help:"Cores to compute on; 0: all." default:"0"`
+}
+
+// Run implements kong's command.
+func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
+	f.watchParent()
+	log := c.Log.logger()
+	id, err := idOrHost(f.ID)
+	if err != nil {
+		return err
+	}
+	gossip, err := f.gossip(f.Listen)
+	if err != nil {
+		return err
+	}
+	name := cmp.Or(f.ModelName, filepath.Base(filepath.Clean(f.Model)))
+	k, err := coordinator.New(coordinator.Config{
+		ID: id, ModelDir: f.Model, ModelName: name, Listen: f.Listen, Advertise: f.Advertise,
+		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory), MaxRows: f.MaxRows,
+		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MinWorkers: f.MinWorkers, Wire: wire.Format(f.Wire),
+		CallTimeout: f.CallTimeout, Patience: f.Patience, DrainTimeout: f.DrainTimeout, Threads: f.Threads,
+		Progress: newProgress("attention", log), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return k.Run(ctx)
+}

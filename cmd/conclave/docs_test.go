@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// TestEveryFlagIsDocumented holds docs/cli.md to the flags: every command has
+// a section, every flag a row.
+func TestEveryFlagIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line cli
+	parser, err := kong.New(&line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(page), "`--[no-]", "`--")
+	nodes := append([]*kong.Node{parser.Model.Node}, parser.Model.Children...)
+	for _, node := range nodes {
+		if node.Type == kong.CommandNode && !strings.Contains(text, "\n## `conclave "+node.Name+"`\n") {
+			t.Errorf("docs/cli.md has no section on conclave %s", node.Name)
+		}
+		for _, f := range node.Flags {
+			if !f.Hidden && f.Name != "help" && !strings.Contains(text, "`--"+f.Name+"` |") {
+				t.Errorf("docs/cli.md has no row for --%s of conclave %s", f.Name, node.Name)
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+
+	"github.com/conclave-serve/conclave/internal/local"
+	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/internal/wire"
+)
+
+// byteSize is a number of bytes, written as 4GiB, 512MB or 1000000.
+type byteSize int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > 1<<60 {
+		return fmt.Errorf("%q is no size: want a number with a unit, such as 4GiB or 512MB", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// wireFormat is what activations are rounded to between processes.
+type wireFormat wire.Format
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (w *wireFormat) UnmarshalText(text []byte) error {
+	f, err := wire.ParseFormat(string(text))
+	*w = wireFormat(f)
+	return err
+}
+
+// logFlags say what is logged and how.
+type logFlags struct {
+	Level  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
+	Format string     `help:"Form of the log: text, json, or auto (text on a terminal)." enum:"auto,text,json" default:"auto"`
+}
+
+func (f logFlags) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: f.Level}
+	if f.Format == "json" || f.Format == "auto" && !term.IsTerminal(int(os.Stderr.Fd())) {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// clusterFlags say how a process finds and meets the others.
+type clusterFlags struct {
+	Etcd       []string      `help:"Addresses of etcd, comma-separated." default:"127.0.0.1:2379" placeholder:"HOST:PORT"`
+	Cluster    string        `help:"Name of the cluster; several may share an etcd." default:"default"`
+	LeaseTTL   time.Duration `help:"How long a silent process stays registered." default:"5s"`
+	Advertise  string        `help:"Host, or host:port, at which others reach this process; default: the listening address, or this machine's first address." placeholder:"HOST"`
+	GossipBind string        `help:"IP address on which to gossip; default: as advertised." placeholder:"IP"`
+	GossipPort int           `help:"UDP and TCP port on which to gossip; 0: a free one." default:"0"`
+	GossipKey  string        `help:"Key that encrypts gossip: 32, 48 or 64 hexadecimal digits." placeholder:"HEX"`
+	WithParent bool          `help:"End when standard input does: for children of conclave up." hidden:""`
+}
+
+func (f *clusterFlags) registry(log *slog.Logger) membership.Config {
+	return membership.Config{Endpoints: f.Etcd, Cluster: f.Cluster, LeaseTTL: f.LeaseTTL, Log: log}
+}
+
+// gossip returns the gossip settings of a process that listens on listen.
+func (f *clusterFlags) gossip(listen string) (membership.GossipConfig, error) {
+	g := membership.GossipConfig{BindAddr: f.GossipBind, Port: f.GossipPort}
+	if g.BindAddr == "" && !isLoopback(listen) {
+		g.BindAddr = "0.0.0.0"
+	}
+	if host, _, found := strings.Cut(f.Advertise, ":"); found || f.Advertise != "" {
+		g.AdvertiseAddr = host
+	}
+	if f.GossipKey != "" {
+		key, err := hex.DecodeString(f.GossipKey)
+		if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
+			return g, fmt.Errorf("--gossip-key: want 32, 48 or 64 hexadecimal digits")
+		}
+		g.Key = key
+	}
+	return g, nil
+}
+
+func isLoopback(listen string) bool {
+	return strings.HasPrefix(listen, "127.") || strings.HasPrefix(listen, "localhost") || strings.HasPrefix(listen, "[::1]")
+}
+
+// watchParent ends the process with its parent, if it is a child of one.
+func (f *clusterFlags) watchParent() {
+	if f.WithParent {
+		go local.Lifeline(os.Stdin)
+	}
+}
+
+// idOrHost is the id given, or this machine's name.
+func idOrHost(id string) (string, error) {
+	if id != "" {
+		return id, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name this process: %w; give it an --id", err)
+	}
+	return name, nil
+}

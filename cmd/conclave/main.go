@@ -1,0 +1,64 @@
+// Conclave serves Mixture-of-Experts language models on many ordinary
+// machines: a coordinator owns attention and the cache, workers own the
+// experts. Run `conclave up` for everything on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. Every flag has an environment twin, CONCLAVE_ and
+// its name; flags come before the environment, that before the file.
+type cli struct {
+	Config kong.ConfigFlag `help:"YAML file with settings by flag name, at the top level or under a command's name." placeholder:"FILE"`
+	Log    logFlags        `embed:"" prefix:"log-"`
+
+	Up          upCommand          `cmd:"" help:"Run a whole cluster on this machine."`
+	Coordinator coordinatorCommand `cmd:"" help:"Run a coordinator: the API, attention, the cache."`
+	Worker      workerCommand      `cmd:"" help:"Run a worker: the experts."`
+	Chat        chatCommand        `cmd:"" help:"Talk to a running coordinator."`
+	Status      statusCommand      `cmd:"" help:"Show coordinators, workers and who holds which expert."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// Exit codes besides 0.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("conclave"),
+		kong.Description("Exact Mixture-of-Experts serving over many ordinary machines."),
+		kong.DefaultEnvars("CONCLAVE"),
+		kong.Configuration(readConfig),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "conclave:", err)
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "conclave: %v\nRun conclave --help for usage.\n", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(&c); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "conclave:", err)
+		return exitFailed
+	}
+	return 0
+}

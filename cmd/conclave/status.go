@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/conclave-serve/conclave/coordinator"
+	"github.com/conclave-serve/conclave/internal/client"
+)
+
+// statusCommand shows the cluster as a coordinator sees it.
+type statusCommand struct {
+	URL  string `help:"Address of a coordinator." default:"http://127.0.0.1:8080"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run implements kong's command.
+func (f *statusCommand) Run(ctx context.Context) error {
+	var s coordinator.Status
+	if err := client.New(f.URL).Get(ctx, coordinator.StatusPath, &s); err != nil {
+		return err
+	}
+	if f.JSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(s)
+	}
+	return printStatus(os.Stdout, &s)
+}
+
+func printStatus(w io.Writer, s *coordinator.Status) error {
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + s.Missing
+	}
+	registry := "connected"
+	if !s.Registry {
+		registry = "out of reach: placement is frozen, serving goes on"
+	}
+	placement := "settled"
+	if !s.Settled {
+		placement = "moving"
+	}
+	fmt.Fprintf(w, "model      %s (%s), %s kernels, %s on the wire\n", s.Model, s.Family, s.Kernels, s.Wire)
+	fmt.Fprintf(w, "state      %s\n", state)
+	fmt.Fprintf(w, "registry   %s\n", registry)
+	fmt.Fprintf(w, "placement  epoch %d, %s, controller %s\n", s.PlanEpoch, placement, s.Controller)
+	fmt.Fprintf(w, "requests   %d running, %d waiting; cache %d of %d pages\n\n",
+		s.Engine.Running, s.Engine.Waiting, s.Engine.PagesUsed, s.Engine.PagesTotal)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "COORDINATOR\tADDRESS\tGOSSIP\tTABLE EPOCH")
+	for _, k := range s.Coordinators {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", k.ID, k.Addr, k.Gossip, k.TableEpoch)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(t, "WORKER\tADDRESS\tGOSSIP\tLANE\tPLAN EPOCH\tEXPERTS\tCALLS\tMEAN HOP: NETWORK + QUEUE + COMPUTE")
+	for _, m := range s.Workers {
+		lane := "open"
+		if !m.Lane {
+			lane = "down"
+		}
+		if m.Draining {
+			lane += ", draining"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n",
+			m.ID, m.Addr, m.Gossip, lane, m.PlanEpoch, m.ExpertCount, m.Calls, meanHop(&m))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, m := range s.Workers {
+		fmt.Fprintf(w, "\n%s holds\n", m.ID)
+		for layer := 0; layer < len(m.Experts); {
+			end := layer + 1
+			for end < len(m.Experts) && m.Experts[end] == m.Experts[layer] {
+				end++
+			}
+			if m.Experts[layer] != "" {
+				fmt.Fprintf(w, "  %-14s %s\n", layerRange(layer, end-1), m.Experts[layer])
+			}
+			layer = end
+		}
+	}
+	return nil
+}
+
+func layerRange(first, last int) string {
+	if first == last {
+		return fmt.Sprintf("layer %d", first)
+	}
+	return fmt.Sprintf("layers %d-%d", first, last)
+}
+
+func meanHop(m *coordinator.WorkerStatus) string {
+	if m.Calls == 0 {
+		return "-"
+	}
+	mean := func(seconds float64) float64 { return 1e6 * seconds / float64(m.Calls) }
+	return fmt.Sprintf("%.0f + %.0f + %.0f µs", mean(m.NetworkSeconds), mean(m.QueueSeconds), mean(m.ComputeSeconds))
+}

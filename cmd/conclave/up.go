@@ -1,0 +1,198 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/conclave-serve/conclave/internal/demo"
+	"github.com/conclave-serve/conclave/internal/local"
+	"github.com/conclave-serve/conclave/internal/safetensors"
+	"github.com/conclave-serve/conclave/internal/tokenizer"
+	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/model"
+)
+
+// upCommand runs everything on this machine.
+type upCommand struct {
+	serveFlags
+	Model   string `help:"Directory of the checkpoint; default: the built-in demo model." type:"existingdir" placeholder:"DIR"`
+	Workers int    `help:"Number of workers." default:"2"`
+	Listen  string `help:"Address of the HTTP API." default:"127.0.0.1:8080"`
+	Verbose bool   `help:"Show what the processes log, not only warnings." short:"v"`
+}
+
+// Validate implements kong's check of the command line.
+func (f *upCommand) Validate() error {
+	if f.Workers < 1 || f.Workers > 64 {
+		return fmt.Errorf("--workers is %d: want 1 to 64", f.Workers)
+	}
+	return nil
+}
+
+// Run implements kong's command.
+func (f *upCommand) Run(ctx context.Context, c *cli) error {
+	cfg, err := f.config(c)
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	return local.Run(ctx, cfg, secondInterrupt(ctx, ended))
+}
+
+func (f *upCommand) config(c *cli) (local.Config, error) {
+	var cfg local.Config
+	executable, err := os.Executable()
+	if err != nil {
+		return cfg, fmt.Errorf("find this program: %w", err)
+	}
+	cache := cacheDir()
+	dir, name := f.Model, cmp.Or(f.ModelName, demo.Name)
+	if dir == "" {
+		if dir, err = demo.Unpack(filepath.Join(cache, "models")); err != nil {
+			return cfg, err
+		}
+	} else {
+		name = cmp.Or(f.ModelName, filepath.Base(filepath.Clean(dir)))
+	}
+	experts, bytes, err := expertSize(dir)
+	if err != nil {
+		return cfg, err
+	}
+	level := c.Log.Level
+	if !f.Verbose && level == 0 {
+		level = 4 // slog's warn
+	}
+	log := c.Log
+	log.Level = level
+	if log.Format == "auto" {
+		log.Format = "text" // one form for all, also when it goes to a file
+	}
+	logging := []string{"--log-level", level.String(), "--log-format", log.Format}
+	cfg = local.Config{
+		Executable: executable, Env: childEnv(), Dir: filepath.Join(cache, local.DirName(f.Listen)),
+		Listen: f.Listen, Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
+		Coordinator: append(f.coordinatorArgs(dir, name), logging...),
+		Worker:      append(f.workerArgs(dir), logging...),
+		Output:      os.Stderr, Log: log.logger(), Progress: newProgress(name, log.logger()),
+		Ready: func(string) { f.greet(name) },
+	}
+	return cfg, nil
+}
+
+func (f *upCommand) coordinatorArgs(dir, name string) []string {
+	return []string{
+		"--model", dir, "--model-name", name, "--kv-memory", strconv.FormatInt(int64(f.KVMemory), 10),
+		"--max-rows", strconv.Itoa(f.MaxRows), "--max-running", strconv.Itoa(f.MaxRunning),
+		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
+		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
+		"--drain-timeout", f.DrainTimeout.String(),
+	}
+}
+
+// workerArgs divides the cores among the workers: they compute at the same
+// time, the coordinator before and after them.
+func (f *upCommand) workerArgs(dir string) []string {
+	threads := max(1, runtime.NumCPU()/f.Workers)
+	return []string{
+		"--model", dir, "--listen", "127.0.0.1:0", "--threads", strconv.Itoa(threads),
+		"--drain-timeout", f.DrainTimeout.String(),
+	}
+}
+
+// greet says how to use what is running.
+func (f *upCommand) greet(name string) {
+	host, port, err := net.SplitHostPort(f.Listen)
+	if err != nil || host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	url := "http://" + net.JoinHostPort(host, port)
+	fmt.Printf(`
+Conclave serves %s at %s with %d workers.
+
+  curl %s/v1/chat/completions -H 'Content-Type: application/json' \
+    -d '{"model":"%s","messages":[{"role":"user","content":"What is 17 + 25?"}]}'
+
+  conclave chat --url %s        talk to it
+  conclave status --url %s      see who holds which expert
+
+Ctrl-C stops it.
+`, name, url, f.Workers, url, name, url, url)
+}
+
+// expertSize counts a checkpoint's routed experts and their bytes; it also
+// finds most of what may be wrong with a checkpoint before anything starts.
+func expertSize(dir string) (experts int, bytes int64, err error) {
+	spec, err := model.Read(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	checkpoint, err := safetensors.Open(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer checkpoint.Close()
+	if err := spec.Check(checkpoint); err != nil {
+		return 0, 0, err
+	}
+	if _, err := tokenizer.Load(filepath.Join(dir, "tokenizer.json")); err != nil {
+		return 0, 0, err
+	}
+	for l, layer := range spec.Layers {
+		if layer.MoE != nil {
+			experts += len(layer.MoE.Experts)
+			bytes += int64(len(layer.MoE.Experts)) * spec.ExpertBytes(checkpoint, l)
+		}
+	}
+	return experts, bytes, nil
+}
+
+// cacheDir is where unpacked models and the local registry live.
+func cacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "conclave")
+}
+
+// childEnv is this process's environment without Conclave's own settings:
+// children get theirs as flags.
+func childEnv() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "CONCLAVE_") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// secondInterrupt is closed by an interrupt after the one that ended ctx.
+// ended is closed when the command has ended.
+func secondInterrupt(ctx context.Context, ended <-chan struct{}) <-chan struct{} {
+	again := make(chan struct{})
+	go func() {
+		<-ctx.Done()
+		select {
+		case <-ended:
+			return // by itself, not by a signal
+		default:
+		}
+		fmt.Fprintln(os.Stderr, "stopping; press Ctrl-C again to stop at once")
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		<-signals
+		close(again)
+	}()
+	return again
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/conclave-serve/conclave/worker"
+)
+
+// workerCommand runs a worker.
+type workerCommand struct {
+	clusterFlags
+	ID           string        `help:"Name of this worker, kept across restarts; default: the host's name."`
+	Model        string        `help:"Directory of the checkpoint." required:"" type:"existingdir" placeholder:"DIR"`
+	Listen       string        `help:"Address of the expert service." default:":7070"`
+	Zone         string        `help:"Failure domain, such as a rack."`
+	Memory       byteSize      `help:"Memory for experts; 0: no limit." default:"0" placeholder:"SIZE"`
+	Threads      int           `help:"Cores to compute on; 0: all." default:"0"`
+	MaxMessage   byteSize      `help:"Largest request or reply." default:"256MiB" placeholder:"SIZE"`
+	DrainTimeout time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
+}
+
+// Run implements kong's command.
+func (f *workerCommand) Run(ctx context.Context, c *cli) error {
+	f.watchParent()
+	log := c.Log.logger()
+	id, err := idOrHost(f.ID)
+	if err != nil {
+		return err
+	}
+	gossip, err := f.gossip(f.Listen)
+	if err != nil {
+		return err
+	}
+	w, err := worker.New(worker.Config{
+		ID: id, ModelDir: f.Model, Listen: f.Listen, Advertise: f.Advertise, Registry: f.registry(log), Gossip: gossip,
+		Zone: f.Zone, Capacity: int64(f.Memory), Threads: f.Threads, MaxMessage: int(f.MaxMessage),
+		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
