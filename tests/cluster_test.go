@@ -1,0 +1,245 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/coordinator/forward"
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/internal/safetensors"
+	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
+	"github.com/conclave-serve/conclave/worker"
+)
+
+// cluster is a coordinator's forward pass in this process, with workers behind
+// real gRPC on loopback.
+type cluster struct {
+	spec       *model.Spec
+	checkpoint *safetensors.Checkpoint
+	cache      *kvcache.Cache
+	model      *forward.Model
+	dispatcher *dispatch.Dispatcher
+	workers    []*testWorker
+	plan       *shard.Plan
+}
+
+type testWorker struct {
+	id     shard.WorkerID
+	addr   string
+	store  *shard.Store
+	server *worker.Server
+}
+
+const (
+	testModel   = "test"
+	testMaxRows = 256
+)
+
+func startCluster(t *testing.T, dir string, workers int) *cluster {
+	return startClusterWire(t, dir, workers, wire.F32)
+}
+
+func startClusterWire(t *testing.T, dir string, workers int, format wire.Format) *cluster {
+	t.Helper()
+	c := &cluster{}
+	var err error
+	if c.spec, err = model.Read(dir); err != nil {
+		t.Fatal(err)
+	}
+	if c.checkpoint, err = safetensors.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.checkpoint.Close() })
+	if err := c.spec.Check(c.checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	a := c.spec.Attention
+	c.cache, err = kvcache.New(kvcache.Config{
+		Layers: len(c.spec.Layers), Width: a.KVHeads * a.HeadDim, Bytes: 64 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.cache.Close() })
+	for i := range workers {
+		c.workers = append(c.workers, c.startWorker(t, fmt.Sprintf("w%d", i)))
+	}
+	c.dispatcher, err = dispatch.New(dispatch.Config{
+		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: format,
+		CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.dispatcher.Close)
+	pool := kernels.NewPool(2)
+	t.Cleanup(pool.Close)
+	c.model, err = forward.New(t.Context(), forward.Config{
+		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: pool, Experts: c.dispatcher,
+		MaxRows: testMaxRows, MaxLogits: testMaxRows,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.replan(t, c.workers...)
+	c.await(t)
+	return c
+}
+
+func (c *cluster) expertCounts() []int {
+	counts := make([]int, len(c.spec.Layers))
+	for l, layer := range c.spec.Layers {
+		if layer.MoE != nil {
+			counts[l] = len(layer.MoE.Experts)
+		}
+	}
+	return counts
+}
+
+func (c *cluster) startWorker(t *testing.T, id string) *testWorker {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := kernels.NewPool(2)
+	store := shard.NewStore(c.spec, c.checkpoint)
+	identity := worker.Identity{ID: id, Incarnation: id + "-1", Model: testModel}
+	w := &testWorker{
+		id: shard.WorkerID(id), addr: lis.Addr().String(), store: store,
+		server: worker.NewServer(identity, c.spec, store, pool, 64<<20),
+	}
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(lis) }()
+	t.Cleanup(func() {
+		w.server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		pool.Close()
+	})
+	return w
+}
+
+// replan places the experts on the given workers, loads them there, and tells
+// the dispatcher.
+func (c *cluster) replan(t *testing.T, workers ...*testWorker) {
+	t.Helper()
+	var capacity []shard.Capacity
+	for _, w := range workers {
+		capacity = append(capacity, shard.Capacity{ID: w.id})
+	}
+	var layers []shard.Layer
+	for _, n := range c.expertCounts() {
+		layers = append(layers, shard.Layer{Experts: n, ExpertBytes: 1})
+	}
+	plan, err := shard.Next(c.plan, testModel, layers, capacity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.plan = plan
+	for _, w := range workers {
+		for l, set := range plan.Assigned(w.id) {
+			if err := w.store.Load(t.Context(), l, set, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.update(workers...)
+}
+
+func (c *cluster) update(workers ...*testWorker) {
+	var list []dispatch.Worker
+	for _, w := range workers {
+		list = append(list, dispatch.Worker{
+			ID: w.id, Incarnation: string(w.id), Addr: w.addr, Ready: w.store.Held(),
+		})
+	}
+	c.dispatcher.Update(c.plan, list)
+}
+
+// await waits until every expert can be reached.
+func (c *cluster) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		changed := c.dispatcher.Changed()
+		if c.dispatcher.Table().Complete() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("experts out of reach: %s", c.dispatcher.Table().Missing())
+		}
+	}
+}
+
+// testSequence is a sequence and the tokens that are in the cache.
+type testSequence struct {
+	kv  kvcache.Sequence
+	len int
+}
+
+func (c *cluster) sequence() *testSequence { return &testSequence{} }
+
+// rows lays out the next tokens of s.
+func (c *cluster) rows(t *testing.T, s *testSequence, tokens []int32, all bool) []forward.Row {
+	t.Helper()
+	if !c.cache.Grow(&s.kv, s.len+len(tokens)) {
+		t.Fatal("the cache is full")
+	}
+	var rows []forward.Row
+	for i, token := range tokens {
+		rows = append(rows, forward.Row{
+			Token: token, Pos: s.len + i, Seq: &s.kv, Logits: all || i == len(tokens)-1,
+		})
+	}
+	s.len += len(tokens)
+	return rows
+}
+
+func (c *cluster) step(t *testing.T, rows []forward.Row) []float32 {
+	t.Helper()
+	c.dispatcher.Begin()
+	defer c.dispatcher.End()
+	logits, err := c.model.Step(t.Context(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]float32(nil), logits...)
+}
+
+// advance runs tokens in chunks and returns the logits of the last position,
+// or of all of them.
+func (c *cluster) advance(t *testing.T, s *testSequence, tokens []int32, chunk int, all bool) []float32 {
+	t.Helper()
+	var out []float32
+	for len(tokens) > 0 {
+		n := min(chunk, len(tokens))
+		logits := c.step(t, c.rows(t, s, tokens[:n], all))
+		if all {
+			out = append(out, logits...)
+		} else {
+			out = logits
+		}
+		tokens = tokens[n:]
+	}
+	return out
+}
+
+// prefill returns the logits of every position of a prompt.
+func (c *cluster) prefill(t *testing.T, prompt []int32, chunk int) []float32 {
+	t.Helper()
+	s := c.sequence()
+	defer c.cache.Release(&s.kv)
+	return c.advance(t, s, prompt, chunk, true)
+}

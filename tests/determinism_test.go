@@ -1,0 +1,144 @@
+package tests
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/conclave-serve/conclave/coordinator/forward"
+	"github.com/conclave-serve/conclave/internal/wire"
+)
+
+// determinismCases are the checkpoints that the contract is tested on: all
+// formats, dense and MoE layers, odd sizes.
+var determinismCases = []string{"qwen3moe-norm", "qwen3moe-nonorm-bf16", "qwen3moe-mixed-f16", "qwen3-dense-untied-bf16"}
+
+// sameBits fails at the first value whose bits differ.
+func sameBits(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("%s: value %d is %x, want %x", what, i, got[i], want[i])
+		}
+	}
+}
+
+// prompts cuts a golden's prompt into several of different lengths.
+func prompts(t *testing.T, name string) [][]int32 {
+	all := readGolden(t, name).tokens(t, "input_ids")
+	return [][]int32{all, all[3:40], all[10:11], all[5:75]}
+}
+
+// together runs all prompts in the same steps, chunk positions of each at a
+// time, and returns the logits of every position of each prompt.
+func together(t *testing.T, c *cluster, prompts [][]int32, chunk int) [][]float32 {
+	t.Helper()
+	out := make([][]float32, len(prompts))
+	seqs := make([]*testSequence, len(prompts))
+	for i := range seqs {
+		seqs[i] = c.sequence()
+		defer c.cache.Release(&seqs[i].kv)
+	}
+	for more := true; more; {
+		var rows []forward.Row
+		counts := make([]int, len(prompts))
+		for i, p := range prompts {
+			left := p[seqs[i].len:]
+			counts[i] = min(chunk, len(left))
+			rows = append(rows, c.rows(t, seqs[i], left[:counts[i]], true)...)
+		}
+		more = len(rows) > 0
+		if !more {
+			break
+		}
+		logits := c.step(t, rows)
+		for i, n := range counts {
+			out[i] = append(out[i], logits[:n*c.spec.Vocab]...)
+			logits = logits[n*c.spec.Vocab:]
+		}
+	}
+	return out
+}
+
+// One answer: the bits of every logit are the same for 1, 2 and 5 workers, for
+// prompts alone or in one batch, and however prompts are cut into chunks.
+func TestOneAnswer(t *testing.T) {
+	for _, name := range determinismCases {
+		t.Run(name, func(t *testing.T) {
+			ps := prompts(t, name)
+			alone := startCluster(t, goldenDir+"/"+name, 1)
+			var want [][]float32
+			for _, p := range ps {
+				want = append(want, alone.prefill(t, p, len(p)))
+			}
+			for _, workers := range []int{1, 2, 5} {
+				c := startCluster(t, goldenDir+"/"+name, workers)
+				for i, p := range ps {
+					for _, chunk := range []int{1, 7, 32, len(p)} {
+						what := fmt.Sprintf("%d workers, prompt %d in chunks of %d", workers, i, chunk)
+						sameBits(t, what, c.prefill(t, p, chunk), want[i])
+					}
+				}
+				for _, chunk := range []int{1, 9, 50} {
+					for i, got := range together(t, c, ps, chunk) {
+						sameBits(t, fmt.Sprintf("%d workers, prompt %d in one batch, chunks of %d", workers, i, chunk), got, want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+// The contract holds for the rounded wire format too: rounding happens at the
+// boundary wherever the expert is.
+func TestOneAnswerBF16Wire(t *testing.T) {
+	const name = "qwen3moe-norm"
+	ps := prompts(t, name)
+	one := startClusterWire(t, goldenDir+"/"+name, 1, wire.BF16)
+	five := startClusterWire(t, goldenDir+"/"+name, 5, wire.BF16)
+	exact := startCluster(t, goldenDir+"/"+name, 1)
+	for i, p := range ps {
+		want := one.prefill(t, p, len(p))
+		sameBits(t, fmt.Sprintf("prompt %d", i), five.prefill(t, p, 7), want)
+		var sum float64
+		for j, v := range exact.prefill(t, p, len(p)) {
+			sum += math.Abs(float64(v) - float64(want[j]))
+		}
+		// A rounded input may flip a gate of these tiny random models, so single
+		// logits move far; most do not.
+		if mean := sum / float64(len(want)); mean == 0 || mean > 0.1 {
+			t.Errorf("prompt %d: bf16 on the wire changes logits by %g on average", i, mean)
+		}
+	}
+}
+
+// Moving experts and losing a worker in the middle of a prompt change nothing.
+func TestOneAnswerThroughFailure(t *testing.T) {
+	const name = "qwen3moe-norm"
+	p := prompts(t, name)[0]
+	c := startCluster(t, goldenDir+"/"+name, 2)
+	want := c.prefill(t, p, len(p))
+
+	s := c.sequence()
+	defer c.cache.Release(&s.kv)
+	got := c.advance(t, s, p[:20], 5, true)
+	c.workers = append(c.workers, c.startWorker(t, "w9"))
+	c.replan(t, c.workers...)
+	got = append(got, c.advance(t, s, p[20:40], 5, true)...)
+	// The first worker dies without notice; its experts are placed on the
+	// others while the step that needs them waits.
+	lost := c.dispatcher.Changed()
+	c.workers[0].server.Stop()
+	replanned := make(chan struct{})
+	go func() {
+		defer close(replanned)
+		<-lost
+		c.replan(t, c.workers[1:]...)
+	}()
+	got = append(got, c.advance(t, s, p[40:], 5, true)...)
+	<-replanned
+	sameBits(t, "logits", got, want)
+}
