@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -26,6 +27,29 @@ type cluster struct {
 
 	mu    sync.Mutex
 	state membership.State
+}
+
+// claim refuses a cluster whose coordinators serve another checkpoint: one
+// plan cannot place two models.
+func (c *cluster) claim(ctx context.Context, id string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for state := range c.client.Watch(ctx) {
+		return otherModel(state, c.model, id)
+	}
+	return fmt.Errorf("read the registry: %w", ctx.Err())
+}
+
+// otherModel returns an error if a coordinator other than id serves another
+// checkpoint.
+func otherModel(state membership.State, model, id string) error {
+	for _, k := range state.Coordinators {
+		if k.ID != id && k.Model != model {
+			return fmt.Errorf("coordinator %s at %s serves another checkpoint (%.12s, this one is %.12s): "+
+				"give one of them a --cluster of its own", k.ID, k.Addr, k.Model, model)
+		}
+	}
+	return nil
 }
 
 // announce is the dispatcher's OnSettled: it must not block.

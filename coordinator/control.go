@@ -123,9 +123,27 @@ func (c *controller) decide(state membership.State) (*shard.Plan, error) {
 	if len(workers) == 0 || prev == nil && len(workers) < c.minWorkers {
 		return nil, nil
 	}
+	if err := otherModel(state, c.model, c.id); err != nil {
+		return nil, err
+	}
 	next, err := shard.Next(prev, c.model, c.layers, workers)
 	if err != nil || next == prev {
 		return nil, err
 	}
+	next.Epoch = max(next.Epoch, lastEpoch(state)+1)
 	return next, nil
+}
+
+// lastEpoch is the newest epoch that anybody has heard of. It is ahead of the
+// plan's only if the registry lost its history; an epoch used twice would let
+// workers drop experts that tables still route to.
+func lastEpoch(state membership.State) uint64 {
+	var last uint64
+	for _, k := range state.Coordinators {
+		last = max(last, k.TableEpoch)
+	}
+	for _, w := range state.Workers {
+		last = max(last, w.PlanEpoch)
+	}
+	return last
 }

@@ -98,6 +98,24 @@ func TestDecide(t *testing.T) {
 		}
 	}
 
+	// The registry came back empty: epochs go on from what processes remember.
+	lost := registry(nil, a, b)
+	remembers := a
+	remembers.Model, remembers.PlanEpoch = thisModel, 41
+	lost.Workers["a"] = remembers
+	lost.Coordinators = map[string]membership.Coordinator{"front": {ID: "front", Model: thisModel, TableEpoch: 40}}
+	if p, err := decide(lost, 1); err != nil || p.Epoch != 42 {
+		t.Errorf("lost history: epoch of %+v, want 42 (%v)", p, err)
+	}
+	mixed := registry(two, a, b, c)
+	mixed.Coordinators = map[string]membership.Coordinator{"stranger": {ID: "stranger", Addr: "h:1", Model: "another"}}
+	if p, err := decide(mixed, 1); err == nil || !strings.Contains(err.Error(), "--cluster") {
+		t.Errorf("a stranger's cluster is planned for: %v, %v", p, err)
+	}
+	if err := otherModel(mixed, thisModel, "stranger"); err != nil {
+		t.Errorf("a restart under the same id with a new model: %v", err)
+	}
+
 	var none *shard.NoRoomError
 	if _, err := decide(registry(two, small), 1); !errors.As(err, &none) || none.Need != 80 || none.Have != 10 {
 		t.Errorf("no room: %v", err)

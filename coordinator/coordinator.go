@@ -264,8 +264,8 @@ func (c *Coordinator) drain(server *http.Server) {
 	}
 }
 
-// join connects to the registry, starts to gossip and announces this
-// coordinator.
+// join connects to the registry, checks that the cluster serves this
+// checkpoint, starts to gossip and announces this coordinator.
 func (c *Coordinator) join(ctx context.Context) (err error) {
 	addr, err := membership.AdvertisedAddr(c.listener.Addr(), c.cfg.Advertise)
 	if err != nil {
@@ -276,6 +276,9 @@ func (c *Coordinator) join(ctx context.Context) (err error) {
 	}
 	if cl.client, err = membership.Connect(ctx, c.cfg.Registry); err != nil {
 		return err
+	}
+	if err := cl.claim(ctx, c.cfg.ID); err != nil {
+		return errors.Join(err, cl.client.Close())
 	}
 	incarnation := membership.NewIncarnation()
 	g := c.cfg.Gossip

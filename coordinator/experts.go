@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/engine"
@@ -17,10 +18,13 @@ type experts struct{ d *dispatch.Dispatcher }
 func (x experts) Run(ctx context.Context, layer int, in []float32, c router.Choice, out []float32) error {
 	err := x.d.Run(ctx, layer, in, c, out)
 	var lost *dispatch.UnavailableError
-	if errors.As(err, &lost) {
+	switch {
+	case errors.As(err, &lost):
 		return &engine.UnavailableError{Reason: lost.Error()}
+	case err != nil:
+		return fmt.Errorf("run experts of layer %d: %w", layer, err)
 	}
-	return err
+	return nil
 }
 
 // serving is the engine as the API sees it, ready only when every expert can
@@ -37,6 +41,9 @@ func (s serving) Stats() engine.Stats { return s.engine.Stats() }
 
 // Ready implements openai.Engine.
 func (s serving) Ready() error {
+	if s.engine.Draining() {
+		return engine.ErrDraining
+	}
 	if t := s.dispatcher.Table(); !t.Complete() {
 		return &engine.UnavailableError{Reason: t.Missing()}
 	}

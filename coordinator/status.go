@@ -20,25 +20,25 @@ const StatusPath = "/conclave/v1/status"
 
 // Status is a cluster as one coordinator sees it.
 type Status struct {
-	Coordinator  string              `json:"coordinator"`
-	Model        string              `json:"model"`
-	Fingerprint  string              `json:"fingerprint"`
-	Family       string              `json:"family"`
-	Kernels      string              `json:"kernels"`
-	Wire         string              `json:"wire"`
-	Ready        bool                `json:"ready"`
-	Missing      string              `json:"missing,omitempty"`
-	Registry     bool                `json:"registry_connected"`
-	PlanEpoch    uint64              `json:"plan_epoch"`
-	Settled      bool                `json:"settled"`
-	Controller   string              `json:"controller"`
-	Engine       engine.Stats        `json:"engine"`
-	Coordinators []CoordinatorStatus `json:"coordinators"`
-	Workers      []WorkerStatus      `json:"workers"`
+	Coordinator  string         `json:"coordinator"`
+	Model        string         `json:"model"`
+	Fingerprint  string         `json:"fingerprint"`
+	Family       string         `json:"family"`
+	Kernels      string         `json:"kernels"`
+	Wire         string         `json:"wire"`
+	Ready        bool           `json:"ready"`
+	Missing      string         `json:"missing,omitempty"`
+	Registry     bool           `json:"registry_connected"`
+	PlanEpoch    uint64         `json:"plan_epoch"`
+	Settled      bool           `json:"settled"`
+	Controller   string         `json:"controller"`
+	Engine       engine.Stats   `json:"engine"`
+	Coordinators []FrontStatus  `json:"coordinators"`
+	Workers      []WorkerStatus `json:"workers"`
 }
 
-// CoordinatorStatus is one coordinator of the cluster.
-type CoordinatorStatus struct {
+// FrontStatus is one coordinator of the cluster.
+type FrontStatus struct {
 	ID         string    `json:"id"`
 	Addr       string    `json:"addr"`
 	TableEpoch uint64    `json:"table_epoch"`
@@ -110,9 +110,9 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 		queue[m.Incarnation] = m.Load.Queue
 	}
 	s.Registry, s.Controller = state.Connected, state.Controller
-	s.Coordinators, s.Workers = []CoordinatorStatus{}, []WorkerStatus{} // never null in JSON
+	s.Coordinators, s.Workers = []FrontStatus{}, []WorkerStatus{} // never null in JSON
 	for _, k := range state.Coordinators {
-		s.Coordinators = append(s.Coordinators, CoordinatorStatus{
+		s.Coordinators = append(s.Coordinators, FrontStatus{
 			ID: k.ID, Addr: k.Addr, TableEpoch: k.TableEpoch, Started: k.Started,
 			Gossip: cmp.Or(gossip[k.Incarnation], "unknown"),
 		})
@@ -124,7 +124,7 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 			Queue: queue[m.Incarnation], Experts: append([]string{}, m.Ready...), ExpertCount: countExperts(m.Ready),
 		})
 	}
-	slices.SortFunc(s.Coordinators, func(a, b CoordinatorStatus) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Coordinators, func(a, b FrontStatus) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.Workers, func(a, b WorkerStatus) int { return cmp.Compare(a.ID, b.ID) })
 }
 

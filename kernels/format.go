@@ -8,6 +8,7 @@ import (
 // Format is the element format of stored weights, little-endian.
 type Format uint8
 
+// The formats that weights are stored in.
 const (
 	F32  Format = iota // IEEE binary32
 	BF16               // the upper half of a binary32

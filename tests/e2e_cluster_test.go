@@ -57,15 +57,6 @@ func (m *machines) worker(t *testing.T, id string) *process {
 		"--lease-ttl", "1s")
 }
 
-func workerStatus(s coordinator.Status, id string) (w coordinator.WorkerStatus) {
-	for _, w := range s.Workers {
-		if w.ID == id {
-			return w
-		}
-	}
-	return w
-}
-
 // TestJoinAndLeave lets a worker join and others leave under load. No request
 // may notice, and at no moment may an expert be out of reach.
 func TestJoinAndLeave(t *testing.T) {

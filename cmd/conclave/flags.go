@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -75,8 +76,12 @@ func (f *clusterFlags) gossip(listen string) (membership.GossipConfig, error) {
 	if g.BindAddr == "" && !isLoopback(listen) {
 		g.BindAddr = "0.0.0.0"
 	}
-	if host, _, found := strings.Cut(f.Advertise, ":"); found || f.Advertise != "" {
-		g.AdvertiseAddr = host
+	if f.Advertise != "" {
+		ip, err := advertisedIP(f.Advertise)
+		if err != nil {
+			return g, err
+		}
+		g.AdvertiseAddr = ip
 	}
 	if f.GossipKey != "" {
 		key, err := hex.DecodeString(f.GossipKey)
@@ -88,6 +93,23 @@ func (f *clusterFlags) gossip(listen string) (membership.GossipConfig, error) {
 	return g, nil
 }
 
+// advertisedIP is the address behind a host or host:port: gossip speaks in
+// addresses.
+func advertisedIP(advertise string) (string, error) {
+	host, _, err := net.SplitHostPort(advertise)
+	if err != nil {
+		host = advertise
+	}
+	if net.ParseIP(host) != nil {
+		return host, nil
+	}
+	found, err := net.LookupIP(host)
+	if err != nil {
+		return "", fmt.Errorf("--advertise: %w", err)
+	}
+	return found[0].String(), nil
+}
+
 func isLoopback(listen string) bool {
 	return strings.HasPrefix(listen, "127.") || strings.HasPrefix(listen, "localhost") || strings.HasPrefix(listen, "[::1]")
 }
@@ -95,7 +117,10 @@ func isLoopback(listen string) bool {
 // watchParent ends the process with its parent, if it is a child of one.
 func (f *clusterFlags) watchParent() {
 	if f.WithParent {
-		go local.Lifeline(os.Stdin)
+		go func() {
+			local.AwaitParentEnd(os.Stdin)
+			os.Exit(exitFailed)
+		}()
 	}
 }
 

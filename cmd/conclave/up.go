@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/conclave-serve/conclave/internal/demo"
 	"github.com/conclave-serve/conclave/internal/local"
@@ -83,6 +84,7 @@ func (f *upCommand) config(c *cli) (local.Config, error) {
 		Listen: f.Listen, Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
 		Coordinator: append(f.coordinatorArgs(dir, name), logging...),
 		Worker:      append(f.workerArgs(dir), logging...),
+		StopTimeout: f.DrainTimeout + stopMargin,
 		Output:      os.Stderr, Log: log.logger(), Progress: newProgress(name, log.logger()),
 		Ready: func(string) { f.greet(name) },
 	}
@@ -98,6 +100,9 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--drain-timeout", f.DrainTimeout.String(),
 	}
 }
+
+// stopMargin is what a child needs to stop beyond its drain timeout.
+const stopMargin = 5 * time.Second
 
 // workerArgs divides the cores among the workers: they compute at the same
 // time, the coordinator before and after them.

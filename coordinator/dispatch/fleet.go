@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -203,7 +202,7 @@ func (f *fleet) rebuildLocked() {
 		close(old.changed)
 		if old.table.Complete() != s.table.Complete() {
 			f.cfg.Log.Info("routing table", "epoch", s.table.Epoch, "complete", s.table.Complete(),
-				slog.String("missing", s.table.Missing()))
+				"missing", s.table.Missing())
 		}
 	}
 	f.announceLocked()

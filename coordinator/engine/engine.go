@@ -147,6 +147,13 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
+// Draining reports whether the engine refuses new requests because it stops.
+func (e *Engine) Draining() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.draining
+}
+
 // Drain refuses new requests and waits until those accepted have ended, or ctx
 // has.
 func (e *Engine) Drain(ctx context.Context) error {

@@ -124,7 +124,7 @@ func (m *Model) Step(ctx context.Context, rows []Row) ([]float32, error) {
 		m.norm(s.h, x, w.postNorm)
 		if m.spec.Layers[l].MoE != nil {
 			if err := m.moe(ctx, l, n); err != nil {
-				return nil, fmt.Errorf("layer %d: %w", l, err)
+				return nil, err // it names the layer
 			}
 		} else {
 			m.mlp(&w.dense, n)

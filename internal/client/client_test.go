@@ -113,7 +113,7 @@ func TestModel(t *testing.T) {
 		{`<html>`, "", "read the answer of http://"},
 	} {
 		name, err := serve(t, 200, c.body, func(r *http.Request) {
-			if r.Method != "GET" || r.URL.Path != "/v1/models" {
+			if r.Method != http.MethodGet || r.URL.Path != "/v1/models" {
 				t.Errorf("%s %s", r.Method, r.URL)
 			}
 		}).Model(t.Context())
@@ -127,7 +127,7 @@ func TestChat(t *testing.T) {
 	zero := 0.0
 	var got map[string]any
 	client := serve(t, 200, fmt.Sprintf(piece, "hello")+"data: [DONE]\n\n", func(r *http.Request) {
-		if r.Method != "POST" || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Content-Type") != "application/json" {
+		if r.Method != http.MethodPost || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 		}
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {

@@ -36,8 +36,9 @@ const (
 	lastRestart  = 5 * time.Second
 	// livedLong is a run after which a death counts as the first again.
 	livedLong = 10 * time.Second
-	// startFailures in a row without having lived for startedAfter are taken
-	// for a mistake that starting again does not mend.
+	// A child that ends by itself before it has ever lived for startedAfter has
+	// met a mistake that starting again does not mend; later on it takes
+	// startFailures in a row. Being killed is nobody's mistake.
 	startFailures = 3
 	startedAfter  = time.Second
 )
@@ -54,23 +55,26 @@ func startChild(cfg *Config, name string, args ...string) *child {
 // supervise runs the child until it is told to stop, or cannot be started.
 func (c *child) supervise() {
 	defer close(c.done)
-	delay, failures := firstRestart, 0
+	delay, failures, started := firstRestart, 0, false
 	for {
-		started := time.Now()
+		began := time.Now()
 		err := c.runOnce()
 		select {
 		case <-c.stop:
 			return
 		default:
 		}
-		lived := time.Since(started)
+		lived := time.Since(began)
 		if lived > livedLong {
 			delay = firstRestart
 		}
-		if failures++; lived > startedAfter {
-			failures = 0
+		if lived > startedAfter {
+			started, failures = true, 0
 		}
-		if failures >= startFailures || errors.Is(err, exec.ErrNotFound) {
+		if !killed(err) {
+			failures++
+		}
+		if failures >= startFailures || failures > 0 && !started {
 			c.mu.Lock()
 			c.err = fmt.Errorf("%s does not start: %w%s", c.name, err, c.lastWords())
 			c.mu.Unlock()
@@ -84,6 +88,12 @@ func (c *child) supervise() {
 		}
 		delay = min(2*delay, lastRestart)
 	}
+}
+
+// killed reports whether a process was ended by a signal.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && !exit.Exited()
 }
 
 // lastWords quotes the child's last line; c.mu is held.

@@ -28,7 +28,8 @@ func TestChildIsStartedAgain(t *testing.T) {
 	}
 }
 
-// What cannot start is tried a few times and then reported with its last line.
+// What ends by itself at its first start is reported at once, with its last
+// line.
 func TestChildGivesUp(t *testing.T) {
 	out := newLines()
 	c := startChild(childConfig(out), "worker-1", "mistake")
@@ -37,8 +38,8 @@ func TestChildGivesUp(t *testing.T) {
 	if err == nil || err.Error() != "worker-1 does not start: exit status 1: config.json: no such field" {
 		t.Errorf("failure: %v", err)
 	}
-	if len(out) != 2*startFailures {
-		t.Errorf("%d lines of output, want %d of %d attempts", len(out), 2*startFailures, startFailures)
+	if len(out) != 2 {
+		t.Errorf("%d lines of output, want 2 of one attempt", len(out))
 	}
 	c.end(t.Context()) // nothing is left to stop
 
@@ -49,6 +50,20 @@ func TestChildGivesUp(t *testing.T) {
 	if err := c.failure(); err == nil || !strings.Contains(err.Error(), "worker-1 does not start") ||
 		!strings.Contains(err.Error(), cfg.Executable) {
 		t.Errorf("missing program: %v", err)
+	}
+}
+
+// Being killed, however early and often, is no mistake.
+func TestChildKilledAtOnce(t *testing.T) {
+	out := newLines()
+	c := startChild(childConfig(out), "worker-1", "worker")
+	for range startFailures + 1 {
+		kill9(t, out.pids(t, "worker-1")["worker-1"])
+	}
+	out.pids(t, "worker-1")
+	c.end(t.Context())
+	if err := c.failure(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// dieWithParent is what cmd/conclave does for --with-parent.
+func dieWithParent() {
+	AwaitParentEnd(os.Stdin)
+	os.Exit(1)
+}
+
 // help plays the named program.
 func help(program string, args []string) {
 	signals := make(chan os.Signal, 1)
@@ -41,13 +47,13 @@ func help(program string, args []string) {
 		fmt.Fprintln(os.Stderr, "config.json: no such field")
 		os.Exit(1)
 	case "stubborn":
-		go Lifeline(os.Stdin)
+		go dieWithParent()
 		fmt.Println("pid", os.Getpid())
 		for range signals {
 			fmt.Println("no")
 		}
 	case "parent": // starts a child that reports to args[0], and waits
-		go Lifeline(os.Stdin)
+		go dieWithParent()
 		c := startChild(childConfig(os.Stdout), "grandchild", "reporter", args[0])
 		<-c.done
 	case "reporter":
@@ -56,9 +62,9 @@ func help(program string, args []string) {
 			panic(err)
 		}
 		fmt.Fprintln(conn, "here")
-		Lifeline(os.Stdin)
+		AwaitParentEnd(os.Stdin)
 	case "coordinator":
-		go Lifeline(os.Stdin)
+		go dieWithParent()
 		if !slices.Contains(args, "--never-ready") {
 			serveReady(args[slices.Index(args, "--listen")+1])
 		}
@@ -67,7 +73,7 @@ func help(program string, args []string) {
 		}
 		untilStopped(signals)
 	default: // a worker, or any program that lives and stops
-		go Lifeline(os.Stdin)
+		go dieWithParent()
 		untilStopped(signals)
 	}
 }
@@ -78,7 +84,7 @@ func serveReady(addr string) {
 		panic(err)
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
-	go server.Serve(l)
+	go func() { _ = server.Serve(l) }() // until the process ends
 }
 
 func untilStopped(signals <-chan os.Signal) {

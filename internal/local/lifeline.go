@@ -1,13 +1,9 @@
 package local
 
-import (
-	"io"
-	"os"
-)
+import "io"
 
-// Lifeline ends this process at once when r, its standard input, reaches its
-// end: the parent is gone, and with it the registry. It never returns.
-func Lifeline(r io.Reader) {
+// AwaitParentEnd returns when r, this process's standard input, reaches its
+// end: the parent is gone, and with it the registry. A child then ends at once.
+func AwaitParentEnd(r io.Reader) {
 	_, _ = io.Copy(io.Discard, r) // an error says the same as the end
-	os.Exit(1)
 }

@@ -235,7 +235,7 @@ func TestRosterNeverBlocks(t *testing.T) {
 	}
 	cancel()
 	closes(t, stopped, "the pump to stop")
-	if r.queue != nil && len(r.queue) != 0 {
+	if len(r.queue) != 0 {
 		t.Errorf("left in the queue: %+v", r.queue)
 	}
 }

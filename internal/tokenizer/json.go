@@ -79,11 +79,11 @@ func (r *reader) array(item func(i int) error) error {
 	return r.list('[', ']', item)
 }
 
-func (r *reader) list(open, close byte, item func(i int) error) error {
-	if err := r.expect(open); err != nil {
+func (r *reader) list(first, last byte, item func(i int) error) error {
+	if err := r.expect(first); err != nil {
 		return err
 	}
-	if r.peek() == close {
+	if r.peek() == last {
 		r.pos++
 		return nil
 	}
@@ -95,7 +95,7 @@ func (r *reader) list(open, close byte, item func(i int) error) error {
 			r.pos++
 			continue
 		}
-		return r.expect(close)
+		return r.expect(last)
 	}
 }
 
