@@ -15,7 +15,8 @@ type Engine interface {
 	// Finish set, after which the channel is closed. Once ctx ends the engine
 	// stops the work and must not wait for events to be read.
 	Submit(ctx context.Context, r engine.Request) (<-chan engine.Event, error)
-	// Ready says why no completion can be served now, or nil.
+	// Ready says why no completion can be served now, or nil. Requests are
+	// submitted all the same: the engine knows how long to wait.
 	Ready() error
 	// Stats returns the engine's load.
 	Stats() engine.Stats
@@ -89,9 +90,6 @@ var errTruncated = errors.New("the engine closed a stream without a final event"
 func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 	emit func(*choice, delta) error,
 ) error {
-	if err := s.cfg.Engine.Ready(); err != nil {
-		return unavailable("not_ready", err)
-	}
 	var forwarders sync.WaitGroup
 	defer forwarders.Wait()
 	arrivals := make(chan arrival, len(g.choices))
