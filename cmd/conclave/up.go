@@ -45,6 +45,8 @@ func (f *upCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := withGoRun(ctx, cfg.Executable)
+	defer cancel()
 	ended := make(chan struct{})
 	defer close(ended)
 	return local.Run(ctx, cfg, secondInterrupt(ctx, ended))
