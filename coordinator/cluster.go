@@ -19,10 +19,7 @@ type cluster struct {
 	layers int
 	log    *slog.Logger
 
-	client       *membership.Client
-	gossip       *membership.Gossip
-	registration *membership.Registration[membership.Coordinator]
-
+	seat    *membership.Seat[membership.Coordinator]
 	settled chan uint64 // buffer 1, latest wins
 
 	mu    sync.Mutex
@@ -31,11 +28,11 @@ type cluster struct {
 
 // claim refuses a cluster whose coordinators serve another checkpoint: one
 // plan cannot place two models.
-func (c *cluster) claim(ctx context.Context, id string) error {
+func claim(ctx context.Context, client *membership.Client, model, id string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for state := range c.client.Watch(ctx) {
-		return otherModel(state, c.model, id)
+	for state := range client.Watch(ctx) {
+		return otherModel(state, model, id)
 	}
 	return fmt.Errorf("read the registry: %w", ctx.Err())
 }
@@ -69,7 +66,7 @@ func (c *cluster) announce(epoch uint64) {
 
 // follow feeds the dispatcher until ctx ends.
 func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
-	states := c.client.Watch(ctx)
+	states := c.seat.Client.Watch(ctx)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
@@ -81,15 +78,15 @@ func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
 			c.mu.Lock()
 			c.state = state
 			c.mu.Unlock()
-			d.Update(c.view(state, c.gossip.Members()))
-		case event := <-c.gossip.Events():
+			d.Update(c.view(state, c.seat.Gossip.Members()))
+		case event := <-c.seat.Gossip.Events():
 			if event.Kind != membership.EventUpdate {
-				d.Update(c.view(c.snapshot(), c.gossip.Members()))
+				d.Update(c.view(c.snapshot(), c.seat.Gossip.Members()))
 			}
 		case <-ticker.C:
-			c.gossip.SetMeta(c.registration.Value().TableEpoch, membership.Load{})
+			c.seat.Gossip.SetMeta(c.seat.Registration.Value().TableEpoch, membership.Load{})
 		case epoch := <-c.settled:
-			c.publish(ctx, epoch)
+			c.publish(epoch)
 		case <-ctx.Done():
 			return
 		}
@@ -98,13 +95,14 @@ func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
 
 // publish tells the registry that no step of this process uses a table older
 // than epoch. It does not wait for etcd: the registration writes by itself.
-func (c *cluster) publish(ctx context.Context, epoch uint64) {
-	if c.registration.Value().TableEpoch >= epoch {
+func (c *cluster) publish(epoch uint64) {
+	if c.seat.Registration.Value().TableEpoch >= epoch {
 		return
 	}
-	now, cancel := context.WithCancel(ctx)
-	cancel()
-	_ = c.registration.Update(now, func(r *membership.Coordinator) { r.TableEpoch = epoch })
+	err := c.seat.Registration.Post(func(r *membership.Coordinator) { r.TableEpoch = epoch })
+	if err != nil {
+		c.log.Error("epoch not published", "epoch", epoch, "err", err)
+	}
 }
 
 func (c *cluster) snapshot() membership.State {
@@ -115,7 +113,9 @@ func (c *cluster) snapshot() membership.State {
 
 // view is what the dispatcher needs of a state: the plan and the workers of
 // this checkpoint, with the opinion of gossip's members of them.
-func (c *cluster) view(state membership.State, members []membership.Member) (*shard.Plan, []dispatch.Worker) {
+func (c *cluster) view(
+	state membership.State, members []membership.Member,
+) (*shard.Plan, []dispatch.Worker) {
 	var plan *shard.Plan
 	if state.Plan != nil {
 		p, err := shard.DecodePlan(state.Plan)

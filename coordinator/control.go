@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/membership"
@@ -25,6 +26,9 @@ type controller struct {
 // settle is how long the set of workers must stay as it is before it is
 // planned for: workers that start together come in one plan.
 const settle = 200 * time.Millisecond
+
+// writeAgain is the time between attempts to write a plan that etcd refuses.
+const writeAgain = 5 * time.Second
 
 // campaignPause is the time between attempts at office after one has failed.
 const campaignPause = time.Second
@@ -66,31 +70,48 @@ func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 			if !ok {
 				return
 			}
+			// What loading workers report every moment must not put a plan off.
+			if !sameForPlan(state, next) {
+				timer.Reset(settle)
+			}
 			state = next
-			timer.Reset(settle)
 		case <-timer.C:
-			c.plan(ctx, state)
+			if !c.plan(ctx, state) {
+				timer.Reset(writeAgain)
+			}
 		}
 	}
 }
 
-// plan writes the next plan if the state calls for one.
-func (c *controller) plan(ctx context.Context, state membership.State) {
+// sameForPlan reports whether two states call for the same plan.
+func sameForPlan(a, b membership.State) bool {
+	return a.Connected == b.Connected && a.PlanRevision == b.PlanRevision &&
+		maps.EqualFunc(a.Workers, b.Workers, func(v, w membership.Worker) bool {
+			return v.Model == w.Model && v.Capacity == w.Capacity && v.Draining == w.Draining
+		}) &&
+		maps.EqualFunc(a.Coordinators, b.Coordinators, func(v, w membership.Coordinator) bool {
+			return v.Model == w.Model
+		})
+}
+
+// plan writes the next plan if the state calls for one. It returns false if
+// that should be tried again though nothing has changed.
+func (c *controller) plan(ctx context.Context, state membership.State) bool {
 	if !state.Connected {
-		return
+		return true
 	}
 	next, err := c.decide(state)
 	if err != nil {
 		c.log.Warn("no placement", "err", err)
-		return
+		return true
 	}
 	if next == nil {
-		return
+		return true
 	}
 	data, err := next.Encode()
 	if err != nil {
 		c.log.Error("no placement", "err", err)
-		return
+		return true
 	}
 	_, err = c.client.PutPlan(ctx, data, state.PlanRevision)
 	switch {
@@ -98,9 +119,13 @@ func (c *controller) plan(ctx context.Context, state membership.State) {
 		c.log.Info("new placement", "epoch", next.Epoch, "workers", len(next.Workers))
 	case errors.Is(err, membership.ErrConflict):
 		// The watch brings the plan that won; that state is decided anew.
-	case ctx.Err() == nil:
-		c.log.Warn("placement not written", "err", err)
+	default:
+		if ctx.Err() == nil {
+			c.log.Warn("placement not written", "err", err)
+		}
+		return false
 	}
+	return true
 }
 
 // decide returns the plan that a state calls for, or nil if the present one is

@@ -152,3 +152,38 @@ func TestPlanFitsRegistry(t *testing.T) {
 		}
 	}
 }
+
+// A plan waits for the workers to stay the same, not for them to fall silent.
+func TestSameForPlan(t *testing.T) {
+	base := func(change func(w *membership.Worker, s *membership.State)) membership.State {
+		w, s := worker("a"), registry(nil)
+		change(&w, &s)
+		w.Model = cmp.Or(w.Model, thisModel)
+		s.Workers["a"] = w
+		return s
+	}
+	same := base(func(*membership.Worker, *membership.State) {})
+	for name, k := range map[string]struct {
+		same   bool
+		change func(w *membership.Worker, s *membership.State)
+	}{
+		"an expert is ready": {true, func(w *membership.Worker, s *membership.State) {
+			w.Ready, w.PlanEpoch, s.Revision = []string{"0"}, 7, 9
+		}},
+		"one drains":    {false, func(w *membership.Worker, _ *membership.State) { w.Draining = true }},
+		"one grows":     {false, func(w *membership.Worker, _ *membership.State) { w.Capacity = 1 }},
+		"another model": {false, func(w *membership.Worker, _ *membership.State) { w.Model = "another" }},
+		"one joins": {false, func(_ *membership.Worker, s *membership.State) {
+			s.Workers["b"] = worker("b")
+		}},
+		"a plan is written": {false, func(_ *membership.Worker, s *membership.State) { s.PlanRevision = 3 }},
+		"etcd is away":      {false, func(_ *membership.Worker, s *membership.State) { s.Connected = false }},
+		"a stranger leaves": {false, func(_ *membership.Worker, s *membership.State) {
+			s.Coordinators = map[string]membership.Coordinator{"front": {Model: "another"}}
+		}},
+	} {
+		if got := sameForPlan(same, base(k.change)); got != k.same {
+			t.Errorf("%s: same is %v", name, got)
+		}
+	}
+}

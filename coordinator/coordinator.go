@@ -169,7 +169,8 @@ func (c *Coordinator) open(dir string) (err error) {
 		return err
 	}
 	if n := c.tokenizer.Size(); n > c.spec.Vocab {
-		return fmt.Errorf("%s/tokenizer.json has %d ids, config.json says vocab_size %d", dir, n, c.spec.Vocab)
+		return fmt.Errorf("%s/tokenizer.json has %d ids, config.json says vocab_size %d",
+			dir, n, c.spec.Vocab)
 	}
 	c.template, err = chat.Load(dir)
 	if errors.Is(err, chat.ErrNoTemplate) {
@@ -203,7 +204,9 @@ func (c *Coordinator) release() {
 func (c *Coordinator) Run(ctx context.Context) (err error) {
 	defer c.release()
 	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*c.handler.Load()).ServeHTTP(w, r) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			(*c.handler.Load()).ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
@@ -230,15 +233,16 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { c.cluster.follow(background, c.dispatcher) })
-	wg.Go(func() { c.cluster.gossip.Acquaint(background, c.cluster.peers) })
+	wg.Go(func() { c.cluster.seat.Gossip.Acquaint(background, c.cluster.peers) })
 	wg.Go(func() { c.controller().run(background) })
 	if err := c.openAPI(); err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
-	case <-c.cluster.registration.Lost():
-		return fmt.Errorf("coordinator %s: another process registered under the same id; give each a --id of its own", c.cfg.ID)
+	case <-c.cluster.seat.Registration.Lost():
+		return fmt.Errorf("coordinator %s: another process registered under the same id; "+
+			"give each a --id of its own", c.cfg.ID)
 	case err := <-serving:
 		serving <- err // reported below
 		return nil
@@ -246,6 +250,10 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	c.drain(server)
 	return nil
 }
+
+// lastBytes is how long the answers of requests that were cut off may take to
+// leave.
+const lastBytes = 2 * time.Second
 
 // drain lets running requests finish, and tells those that do not in time.
 func (c *Coordinator) drain(server *http.Server) {
@@ -255,7 +263,7 @@ func (c *Coordinator) drain(server *http.Server) {
 	if err := c.engine.Drain(ctx); err != nil {
 		c.log.Warn("requests were cut off", "err", err)
 		c.engine.Close()
-		ctx, cancel = context.WithTimeout(context.Background(), leaveTimeout)
+		ctx, cancel = context.WithTimeout(context.Background(), lastBytes)
 		defer cancel()
 	}
 	// The last bytes of the last answers are on their way.
@@ -264,49 +272,40 @@ func (c *Coordinator) drain(server *http.Server) {
 	}
 }
 
-// join connects to the registry, checks that the cluster serves this
-// checkpoint, starts to gossip and announces this coordinator.
-func (c *Coordinator) join(ctx context.Context) (err error) {
+// join takes this coordinator's seat in the cluster, if that serves this
+// checkpoint.
+func (c *Coordinator) join(ctx context.Context) error {
 	addr, err := membership.AdvertisedAddr(c.listener.Addr(), c.cfg.Advertise)
 	if err != nil {
 		return fmt.Errorf("coordinator %s: %w", c.cfg.ID, err)
 	}
-	cl := &cluster{
-		model: c.fingerprint, layers: len(c.spec.Layers), log: c.log, settled: make(chan uint64, 1),
-	}
-	if cl.client, err = membership.Connect(ctx, c.cfg.Registry); err != nil {
-		return err
-	}
-	if err := cl.claim(ctx, c.cfg.ID); err != nil {
-		return errors.Join(err, cl.client.Close())
-	}
 	incarnation := membership.NewIncarnation()
 	g := c.cfg.Gossip
-	g.ID, g.Incarnation, g.Role, g.Addr = c.cfg.ID, incarnation, membership.RoleCoordinator, addr
-	g.Cluster, g.Log = c.cfg.Registry.Cluster, c.log
-	if cl.gossip, err = membership.JoinGossip(g); err != nil {
-		return errors.Join(err, cl.client.Close())
-	}
-	cl.registration, err = cl.client.RegisterCoordinator(ctx, membership.Coordinator{
-		ID: c.cfg.ID, Incarnation: incarnation, Addr: addr, Gossip: cl.gossip.Addr(), Model: c.fingerprint,
-	})
+	g.ID, g.Incarnation, g.Addr = c.cfg.ID, incarnation, addr
+	g.Role, g.Log = membership.RoleCoordinator, c.log
+	seat, err := membership.TakeSeat(ctx, c.cfg.Registry, g,
+		func(client *membership.Client, gossip string) (
+			*membership.Registration[membership.Coordinator], error,
+		) {
+			if err := claim(ctx, client, c.fingerprint, c.cfg.ID); err != nil {
+				return nil, err
+			}
+			return client.RegisterCoordinator(ctx, membership.Coordinator{
+				ID: c.cfg.ID, Incarnation: incarnation, Addr: addr, Gossip: gossip, Model: c.fingerprint,
+			})
+		})
 	if err != nil {
-		return errors.Join(err, cl.gossip.Close(), cl.client.Close())
+		return err
 	}
-	c.cluster = cl
+	c.cluster = &cluster{
+		model: c.fingerprint, layers: len(c.spec.Layers), log: c.log,
+		seat: seat, settled: make(chan uint64, 1),
+	}
 	return nil
 }
 
-// leaveTimeout bounds the goodbyes: a registry that does not answer will
-// notice by itself.
-const leaveTimeout = 2 * time.Second
-
 func (c *Coordinator) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	cl := c.cluster
-	err := errors.Join(cl.registration.Close(ctx), cl.gossip.Leave(leaveTimeout), cl.gossip.Close(), cl.client.Close())
-	if err != nil {
+	if err := c.cluster.seat.Leave(); err != nil {
 		c.log.Debug("left with errors", "err", err)
 	}
 }
@@ -364,7 +363,8 @@ func (c *Coordinator) openAPI() error {
 	mux.Handle("/", api.Handler())
 	handler := http.Handler(mux)
 	c.handler.Store(&handler)
-	c.log.Info("serving", "addr", c.listener.Addr().String(), "model", c.cfg.ModelName, "kernels", kernels.Features())
+	c.log.Info("serving", "addr", c.listener.Addr().String(), "model", c.cfg.ModelName,
+		"kernels", kernels.Features())
 	return nil
 }
 
@@ -389,7 +389,7 @@ func (c *Coordinator) controller() *controller {
 		}
 	}
 	return &controller{
-		client: c.cluster.client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
+		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
 		minWorkers: c.cfg.MinWorkers, log: c.log,
 	}
 }

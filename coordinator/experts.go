@@ -15,7 +15,9 @@ import (
 type experts struct{ d *dispatch.Dispatcher }
 
 // Run implements forward.Experts.
-func (x experts) Run(ctx context.Context, layer int, in []float32, c router.Choice, out []float32) error {
+func (x experts) Run(
+	ctx context.Context, layer int, in []float32, c router.Choice, out []float32,
+) error {
 	err := x.d.Run(ctx, layer, in, c, out)
 	var lost *dispatch.UnavailableError
 	switch {
@@ -35,6 +37,9 @@ type serving struct{ *Coordinator }
 func (s serving) Submit(ctx context.Context, r engine.Request) (<-chan engine.Event, error) {
 	return s.engine.Submit(ctx, r)
 }
+
+// Context implements openai.Engine.
+func (s serving) Context() int { return s.engine.Context() }
 
 // Stats implements openai.Engine.
 func (s serving) Stats() engine.Stats { return s.engine.Stats() }

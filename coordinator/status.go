@@ -89,7 +89,7 @@ func (c *Coordinator) snapshot() Status {
 	}
 	table := c.dispatcher.Table()
 	s.setTable(table)
-	s.setMembers(c.cluster.snapshot(), c.cluster.gossip.Members())
+	s.setMembers(c.cluster.snapshot(), c.cluster.seat.Gossip.Members())
 	s.setLanes(table, c.dispatcher.Hops())
 	return s
 }
@@ -121,7 +121,8 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 		s.Workers = append(s.Workers, WorkerStatus{
 			ID: m.ID, Addr: m.Addr, Zone: m.Zone, Capacity: m.Capacity, PlanEpoch: m.PlanEpoch,
 			Draining: m.Draining, Started: m.Started, Gossip: cmp.Or(gossip[m.Incarnation], "unknown"),
-			Queue: queue[m.Incarnation], Experts: append([]string{}, m.Ready...), ExpertCount: countExperts(m.Ready),
+			Queue: queue[m.Incarnation], Experts: append([]string{}, m.Ready...),
+			ExpertCount: countExperts(m.Ready),
 		})
 	}
 	slices.SortFunc(s.Coordinators, func(a, b FrontStatus) int { return cmp.Compare(a.ID, b.ID) })

@@ -10,7 +10,8 @@ type Attn struct {
 }
 
 // AttendBlock folds n positions into the running attention of one query head: key j is
-// keys[j*stride:][:len(q)], value j is values[j*stride:][:len(acc)], scores is scratch of at least n.
+// keys[j*stride:][:len(q)], value j is values[j*stride:][:len(acc)], scores is scratch of at least
+// n.
 //
 //	s[j] = Dot(q, key[j]) * scale
 //	m    = max(st.Max, s[0], …, s[n-1]);  c = Exp(st.Max - m)
@@ -18,9 +19,9 @@ type Attn struct {
 //	Sum  = Sum*c + p[0] + p[1] + …        in ascending j
 //	acc  = fma(p[j], value[j], … acc*c)   in ascending j
 //
-// acc need not be cleared before the first block. The output of the head is acc / st.Sum: Normalize.
-// The bits depend on where the blocks are cut, so callers anchor blocks at absolute positions.
-// Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+// acc need not be cleared before the first block. The output of the head is acc / st.Sum:
+// Normalize. The bits depend on where the blocks are cut, so callers anchor blocks at absolute
+// positions. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
 func AttendBlock(st *Attn, acc, q, keys, values []float32, stride, n int, scale float32,
 	scores []float32) {
 	if st.Sum == 0 {

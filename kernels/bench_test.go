@@ -86,9 +86,7 @@ func BenchmarkRow(b *testing.B) {
 		"RMSNorm":    func() { RMSNorm(dst, x, y, 1e-6) },
 		"SwiGLU":     func() { SwiGLU(dst, x, y) },
 		"Softmax":    func() { copy(dst, x); Softmax(dst) },
-		"Axpy":       func() { Axpy(dst, 0.5, x) },
 		"DecodeBF16": func() { Decode(dst, stored, BF16) },
-		"EncodeBF16": func() { EncodeBF16(stored, x) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(4 * 2048)

@@ -123,17 +123,10 @@ func rowBits(r *rand.Rand, line func(string, []float32)) {
 	line("rmsnorm", dst)
 	SwiGLU(dst, x, y)
 	line("swiglu", dst)
-	line("logsumexp", []float32{LogSumExp(x), LogSumExp(x[:7]), LogSumExp(x[:1])})
 	RopeHalf(x, y[:n/2], y[n/2:])
 	line("rope", x)
 	Softmax(y)
 	line("softmax", y)
-	Axpy(dst, 1.7, y)
-	line("axpy", dst)
-	stored := make([]byte, 2*n)
-	EncodeBF16(stored, dst)
-	Decode(dst, stored, BF16)
-	line("bf16", dst)
 	for _, theta := range []float64{1e4, 1.5e5, 1e6, 5e6} {
 		var table []float32
 		cos, sin := make([]float32, 64), make([]float32, 64)

@@ -16,13 +16,12 @@
 //   - Nothing here allocates, except NewPool.
 //   - Wrong lengths are the caller's bug and panic with a constant message.
 //
-// A product on all threads, and one inside a job of the caller's own:
+// A product on all threads:
 //
 //	pool := kernels.NewPool(2)
 //	defer pool.Close()
 //	w := kernels.Matrix{Format: kernels.BF16, Rows: 768, Cols: 2048, Data: mapped}
-//	pool.MatMul(y, x, tokens, w)                // y [tokens, 768] = x [tokens, 2048] · wᵀ
-//	kernels.MatMulRows(y, x, tokens, w, 0, 768) // the same bits on this goroutine alone
+//	pool.MatMul(y, x, tokens, w) // y [tokens, 768] = x [tokens, 2048] · wᵀ
 //
 // A new weight format is a case in Format (Size, String, Decode) and, for speed, a loader in the
 // generator under gen/.

@@ -21,15 +21,6 @@ func Dot(a, b []float32) float32 {
 	return dotGeneric(a, b)
 }
 
-// Axpy adds a multiple of x to dst: dst[i] = fma(a, x[i], dst[i]).
-func Axpy(dst []float32, a float32, x []float32) {
-	if len(dst) != len(x) {
-		panic("kernels: Axpy of slices of different lengths")
-	}
-	one := [1]float32{a}
-	addWeighted(dst, one[:], x, len(x))
-}
-
 // addWeighted adds weighted rows of values to acc: for j ascending,
 //
 //	acc[i] = fma(weights[j], values[j*stride+i], acc[i])
@@ -78,8 +69,8 @@ func reduce(acc *[lanes]float32) float32 {
 	return (r[0] + r[2]) + (r[1] + r[3])
 }
 
-// addLanes adds one block to the lanes: acc[l] = fma32(x[l], w[l], acc[l]). The easy path of fma32 is
-// written out because the compiler does not inline it, and most of the twin's time goes here.
+// addLanes adds one block to the lanes: acc[l] = fma32(x[l], w[l], acc[l]). The easy path of fma32
+// is written out because the compiler does not inline it, and most of the twin's time goes here.
 func addLanes(acc, x, w *[lanes]float32) {
 	for l := range acc {
 		p, c := float64(x[l])*float64(w[l]), float64(acc[l])

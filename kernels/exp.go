@@ -42,34 +42,3 @@ func expPoly(r float64) float64 {
 	high := (c4 + float64(r*c5)) + float64(r2*(c6+float64(r*c7)))
 	return low + float64(r4*(high+float64(r4*c8)))
 }
-
-// logF64 returns the natural logarithm of a positive, finite, normal x, with the same bits on every
-// machine: math.Log may be fused. The formula is FreeBSD's e_log.c.
-func logF64(x float64) float64 {
-	const (
-		ln2Hi = 6.93147180369123816490e-01
-		ln2Lo = 1.90821492927058770002e-10
-		l1    = 6.666666666666735130e-01
-		l2    = 3.999999999940941908e-01
-		l3    = 2.857142874366239149e-01
-		l4    = 2.222219843214978396e-01
-		l5    = 1.818357216161805012e-01
-		l6    = 1.531383769920937332e-01
-		l7    = 1.479819860511658591e-01
-	)
-	fraction, exponent := math.Frexp(x)
-	if fraction < math.Sqrt2/2 {
-		fraction *= 2
-		exponent--
-	}
-	f := fraction - 1
-	k := float64(exponent)
-	s := f / (2 + f)
-	s2 := float64(s * s)
-	s4 := float64(s2 * s2)
-	t1 := float64(s2 * (l1 + float64(s4*(l3+float64(s4*(l5+float64(s4*l7)))))))
-	t2 := float64(s4 * (l2 + float64(s4*(l4+float64(s4*l6)))))
-	half := float64(float64(0.5*f) * f)
-	tail := float64(s*(half+(t1+t2))) + float64(k*ln2Lo)
-	return float64(k*ln2Hi) - ((half - tail) - f)
-}

@@ -76,13 +76,3 @@ func TestExpAgainstSeries(t *testing.T) {
 		}
 	}
 }
-
-func TestLog(t *testing.T) {
-	r := rand.New(rand.NewPCG(15, 16))
-	for range 200000 {
-		x := math.Exp(r.Float64()*40 - 5)
-		if got, want := logF64(x), math.Log(x); math.Abs(got-want) > 1e-15*max(1, math.Abs(want)) {
-			t.Fatalf("log(%v) = %v, want %v", x, got, want)
-		}
-	}
-}

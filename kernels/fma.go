@@ -4,10 +4,10 @@ import "math"
 
 // fma32 returns a*b + c rounded once to float32.
 //
-// The product of two float32 is exact in float64. The sum is rounded to float64 and then to float32,
-// which differs from rounding once in two cases only: when the float64 lies exactly half-way between
-// two float32 (its low 29 bits are 1000…0), and when the result is a float32 subnormal, whose
-// half-way points lie elsewhere. Those take the slow path.
+// The product of two float32 is exact in float64. The sum is rounded to float64 and then to
+// float32, which differs from rounding once in two cases only: when the float64 lies exactly
+// half-way between two float32 (its low 29 bits are 1000…0), and when the result is a float32
+// subnormal, whose half-way points lie elsewhere. Those take the slow path.
 func fma32(a, b, c float32) float32 {
 	p := float64(a) * float64(b)
 	s := float64(p) + float64(c)

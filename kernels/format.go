@@ -74,23 +74,6 @@ func Decode(dst []float32, src []byte, f Format) {
 	}
 }
 
-// EncodeBF16 rounds src to nearest even and stores it as bf16 in dst, two bytes each. A NaN stays a
-// NaN of the same sign, made quiet.
-func EncodeBF16(dst []byte, src []float32) {
-	if len(dst) < 2*len(src) {
-		panic("kernels: EncodeBF16 destination is too short")
-	}
-	for i, v := range src {
-		b := math.Float32bits(v)
-		if v != v {
-			b |= 1 << 22
-		} else {
-			b += 0x7fff + b>>16&1
-		}
-		binary.LittleEndian.PutUint16(dst[2*i:], uint16(b>>16))
-	}
-}
-
 // halfToFloat widens a binary16, exactly. The exponent is moved to a float32's place and rebased by
 // a multiplication with 2^112, which also normalises subnormals.
 func halfToFloat(h uint16) float32 {

@@ -57,7 +57,6 @@ func TestNothingOutOfBounds(t *testing.T) {
 			acc, q := guardedFloats(t, cols, before), guardedFloats(t, cols, before)
 			onPaths(func(string) {
 				AttendBlock(&Attn{}, acc, q, keys, values, cols, 5, 1, guardedFloats(t, 5, before))
-				Axpy(acc, 2, q)
 				Dot(acc, q)
 				RMSNorm(acc, q, keys[:cols], 1e-6)
 				SwiGLU(acc, q, keys[:cols])

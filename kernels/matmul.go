@@ -14,18 +14,6 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 	p.product = product{}
 }
 
-// MatMulRows computes the columns lo to hi of what MatMul computes, on the calling goroutine: for a
-// Job that owns these rows. Several calls may share dst if their rows differ.
-func MatMulRows(dst, x []float32, n int, w Matrix, lo, hi int) {
-	checkMatMul(dst, x, n, w)
-	if lo < 0 || hi > w.Rows || lo > hi {
-		panic("kernels: MatMulRows of rows that the matrix lacks")
-	}
-	if n > 0 && lo < hi {
-		mulRows(dst, x, n, &w, lo, hi)
-	}
-}
-
 func checkMatMul(dst, x []float32, n int, w Matrix) {
 	if n < 0 || len(dst) < n*w.Rows || len(x) < n*w.Cols {
 		panic("kernels: MatMul dst or x is too short")

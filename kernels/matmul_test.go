@@ -61,11 +61,6 @@ func checkProduct(t *testing.T, pool *Pool, x []float32, n int, w Matrix) {
 		got := make([]float32, len(want))
 		pool.MatMul(got, x, n, w)
 		check(path, got)
-		clear(got)
-		for lo := 0; lo < w.Rows; lo += 5 {
-			MatMulRows(got, x, n, w, lo, min(lo+5, w.Rows))
-		}
-		check(path+" by rows", got)
 	})
 }
 
@@ -118,9 +113,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		w := Matrix{f, rows, cols, drawWeights(r, rows*cols, f, tame)}
 		for name, run := range map[string]func(){
 			"MatMul":      func() { pool.MatMul(dst, x, n, w) },
-			"MatMulRows":  func() { MatMulRows(dst, x, n, w, 1, rows) },
 			"Dot":         func() { Dot(weights, x[:cols]) },
-			"Axpy":        func() { Axpy(head, 2, x[:100]) },
 			"AttendBlock": func() { AttendBlock(new(Attn), head, x[:100], x, x, 100, 10, 1, scores) },
 		} {
 			onPaths(func(path string) {
@@ -141,9 +134,7 @@ func TestWrongShapesPanic(t *testing.T) {
 		func() { pool.MatMul(make([]float32, 2), make([]float32, 2), 1, ok) },
 		func() { pool.MatMul(make([]float32, 2), make([]float32, 3), 1, Matrix{BF16, 2, 3, ok.Data[:11]}) },
 		func() { pool.MatMul(make([]float32, 2), make([]float32, 3), 1, Matrix{9, 2, 3, ok.Data}) },
-		func() { MatMulRows(make([]float32, 2), make([]float32, 3), 1, ok, 0, 3) },
 		func() { Dot(make([]float32, 2), make([]float32, 3)) },
-		func() { Axpy(make([]float32, 2), 1, make([]float32, 3)) },
 		func() {
 			AttendBlock(&Attn{}, make([]float32, 2), make([]float32, 2), make([]float32, 9),
 				make([]float32, 5), 2, 3, 1, make([]float32, 3))

@@ -42,27 +42,6 @@ func Softmax(x []float32) {
 	}
 }
 
-// LogSumExp returns log(Σ exp(x[i])), added in ascending order in float64. It is -Inf for an empty x.
-func LogSumExp(x []float32) float32 {
-	highest := maxOf(x)
-	if math.IsInf(float64(highest), 0) {
-		for _, v := range x {
-			if v != v {
-				return v
-			}
-		}
-		return highest
-	}
-	var sum float64
-	for _, v := range x {
-		sum += float64(Exp(v - highest))
-	}
-	if sum != sum {
-		return float32(sum)
-	}
-	return float32(float64(highest) + logF64(sum))
-}
-
 // maxOf returns the largest element that is not NaN, or -Inf.
 func maxOf(x []float32) float32 {
 	highest := float32(math.Inf(-1))

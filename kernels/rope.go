@@ -3,8 +3,8 @@ package kernels
 import "math"
 
 // RotaryTable fills cos and sin, dims/2 each, for position pos: the angle of pair i is pos·inv_i
-// with inv_i = theta^(-2i/dims). inv_i is computed in float64 and rounded to float32, the angle is a
-// float32 product, and its cosine and sine are rounded from float64, as the reference models do.
+// with inv_i = theta^(-2i/dims). inv_i is computed in float64 and rounded to float32, the angle is
+// a float32 product, and its cosine and sine are rounded from float64, as the reference models do.
 // (The float64 functions are package math's, which another architecture may round differently; of
 // the float32 results one in some 10^8 could then differ.)
 // Su et al., "RoFormer", 2021.

@@ -108,7 +108,7 @@ func TestRMSNorm(t *testing.T) {
 	}
 }
 
-func TestSoftmaxAndLogSumExp(t *testing.T) {
+func TestSoftmax(t *testing.T) {
 	r := rand.New(rand.NewPCG(19, 20))
 	for _, n := range []int{1, 3, 151936} {
 		x := draw(r, n, tame)
@@ -118,9 +118,6 @@ func TestSoftmaxAndLogSumExp(t *testing.T) {
 		sum := 0.0
 		for _, v := range x {
 			sum += math.Exp(float64(v) - 1000)
-		}
-		if got := LogSumExp(x); !near(got, 1000+math.Log(sum), 1e-7) {
-			t.Errorf("LogSumExp of %d = %v, want %v", n, got, 1000+math.Log(sum))
 		}
 		p := append([]float32(nil), x...)
 		Softmax(p)
@@ -133,18 +130,7 @@ func TestSoftmaxAndLogSumExp(t *testing.T) {
 }
 
 func TestSoftmaxSpecials(t *testing.T) {
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	for _, c := range []struct {
-		x    []float32
-		want float32
-	}{
-		{nil, -inf}, {[]float32{-inf, -inf}, -inf}, {[]float32{1, inf}, inf},
-		{[]float32{1, nan}, nan}, {[]float32{nan}, nan}, {[]float32{2, -inf}, 2},
-	} {
-		if got := LogSumExp(c.x); !sameBits(got, c.want) {
-			t.Errorf("LogSumExp(%v) = %v, want %v", c.x, got, c.want)
-		}
-	}
+	inf := float32(math.Inf(1))
 	x := []float32{-inf, 3, -inf}
 	if Softmax(x); x[0] != 0 || x[1] != 1 || x[2] != 0 {
 		t.Errorf("Softmax of one finite score = %v", x)
@@ -178,24 +164,6 @@ func TestFormats(t *testing.T) {
 		Decode(got[:], data[:], BF16)
 		if math.Float32bits(got[0]) != uint32(b)<<16 {
 			t.Fatalf("bf16 %#04x = %v", b, got[0])
-		}
-		var again [2]byte
-		if EncodeBF16(again[:], got[:]); again != data && got[0] == got[0] {
-			t.Fatalf("bf16 %#04x is encoded as %x", b, again)
-		}
-	}
-	for _, c := range []struct {
-		bits uint32
-		want uint16
-	}{
-		{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, // ties, to even
-		{0x3f808001, 0x3f81}, {0x3f807fff, 0x3f80},
-		{0x7f7fffff, 0x7f80}, {0xff7fffff, 0xff80}, {0x7f800000, 0x7f80}, // overflow
-		{0x7f800001, 0x7fc0}, {0xffffffff, 0xffff}, {0x00000001, 0}, {0x80000000, 0x8000},
-	} {
-		EncodeBF16(data[:], []float32{math.Float32frombits(c.bits)})
-		if got := uint16(data[0]) | uint16(data[1])<<8; got != c.want {
-			t.Errorf("EncodeBF16(%#08x) = %#04x, want %#04x", c.bits, got, c.want)
 		}
 	}
 }

@@ -98,7 +98,9 @@ func (r *Route) place(holder, e int) {
 		}
 	}
 	c := &r.Calls[at]
-	r.Slots = append(r.Slots, Slot{Expert: uint32(e), Call: at, First: len(c.Rows), Count: len(r.rows[e])})
+	r.Slots = append(r.Slots, Slot{
+		Expert: uint32(e), Call: at, First: len(c.Rows), Count: len(r.rows[e]),
+	})
 	c.Experts = append(c.Experts, uint32(e))
 	c.RowCounts = append(c.RowCounts, uint32(len(r.rows[e])))
 	c.Rows = append(c.Rows, r.rows[e]...)

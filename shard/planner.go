@@ -1,10 +1,10 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 )
 
 // Layer is what the planner needs to know of one layer of a model.
@@ -28,11 +28,11 @@ type NoRoomError struct{ Need, Have int64 }
 // Error implements error.
 func (e *NoRoomError) Error() string {
 	if e.Have >= e.Need {
-		return fmt.Sprintf("the experts take %d bytes, the workers offer %d, but not in pieces that hold "+
-			"whole experts: add workers or raise their capacity", e.Need, e.Have)
+		return fmt.Sprintf("the experts take %d bytes, the workers offer %d, but not in pieces that "+
+			"hold whole experts: add workers or raise their capacity", e.Need, e.Have)
 	}
-	return fmt.Sprintf("the experts take %d bytes, the workers offer %d: add workers or raise their capacity",
-		e.Need, e.Have)
+	return fmt.Sprintf("the experts take %d bytes, the workers offer %d: "+
+		"add workers or raise their capacity", e.Need, e.Have)
 }
 
 // Next plans one copy of every expert over the given workers, as evenly as
@@ -42,7 +42,7 @@ func (e *NoRoomError) Error() string {
 // is already such a plan.
 func Next(prev *Plan, model string, layers []Layer, workers []Capacity) (*Plan, error) {
 	workers = slices.Clone(workers)
-	slices.SortFunc(workers, func(a, b Capacity) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	slices.SortFunc(workers, func(a, b Capacity) int { return cmp.Compare(a.ID, b.ID) })
 	need := totalBytes(layers)
 	if have := offered(workers, need); have < need || len(workers) == 0 {
 		return nil, &NoRoomError{Need: need, Have: have}

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,13 +26,6 @@ func (s *Set) Add(e int) {
 		s.words = append(s.words, 0)
 	}
 	s.words[e/64] |= 1 << (e % 64)
-}
-
-// Remove takes expert e out of the set.
-func (s *Set) Remove(e int) {
-	if e/64 < len(s.words) {
-		s.words[e/64] &^= 1 << (e % 64)
-	}
 }
 
 // Has reports whether expert e is in the set.
@@ -59,12 +53,9 @@ func (s Set) Experts() []int {
 	return out
 }
 
-// Clone returns a copy that shares nothing with s.
-func (s Set) Clone() Set { return Set{append([]uint64(nil), s.words...)} }
-
 // Minus returns the experts of s that are not in t.
 func (s Set) Minus(t Set) Set {
-	out := s.Clone()
+	out := Set{slices.Clone(s.words)}
 	for i := range out.words {
 		if i < len(t.words) {
 			out.words[i] &^= t.words[i]

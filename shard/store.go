@@ -71,7 +71,9 @@ func (s *Store) Bytes() int64 { return s.bytes.Load() }
 // that the first token does not wait for the disk. progress, if not nil, is
 // told the bytes of each expert as it becomes ready. Experts that were ready
 // before an error stay so.
-func (s *Store) Load(ctx context.Context, layer int, experts Set, progress func(bytes int64)) error {
+func (s *Store) Load(
+	ctx context.Context, layer int, experts Set, progress func(bytes int64),
+) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range experts.Experts() {
@@ -140,7 +142,8 @@ func View(ck *safetensors.Checkpoint, want model.Tensor) (kernels.Matrix, error)
 	if err != nil {
 		return kernels.Matrix{}, err
 	}
-	if len(t.Shape) != 2 || len(want.Shape) != 2 || t.Shape[0] != want.Shape[0] || t.Shape[1] != want.Shape[1] {
+	if len(t.Shape) != 2 || len(want.Shape) != 2 || t.Shape[0] != want.Shape[0] ||
+		t.Shape[1] != want.Shape[1] {
 		return kernels.Matrix{}, fmt.Errorf("%s: tensor %s has shape %v, config.json implies %v",
 			t.File, t.Name, t.Shape, want.Shape)
 	}

@@ -86,7 +86,7 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 			bytes += int64(n) * w.spec.ExpertBytes(w.checkpoint, l)
 		}
 	}
-	if experts == 0 && plan.Epoch == w.registration.Value().PlanEpoch {
+	if experts == 0 && plan.Epoch == w.seat.Registration.Value().PlanEpoch {
 		return nil
 	}
 	w.events.loading(bytes)
@@ -96,12 +96,13 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 			return err
 		}
 		if time.Since(reported) > reportEvery {
-			w.report(ctx, w.registration.Value().PlanEpoch)
+			w.report(ctx, w.seat.Registration.Value().PlanEpoch)
 			reported = time.Now()
 		}
 	}
 	w.report(ctx, plan.Epoch)
-	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes, "held_bytes", w.store.Bytes())
+	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes,
+		"held_bytes", w.store.Bytes())
 	return nil
 }
 
@@ -145,7 +146,7 @@ func (w *Worker) reportSets(ctx context.Context, epoch uint64, ready []shard.Set
 	for l, set := range ready {
 		text[l] = set.String()
 	}
-	err := w.registration.Update(ctx, func(r *membership.Worker) {
+	err := w.seat.Registration.Update(ctx, func(r *membership.Worker) {
 		r.Ready, r.PlanEpoch = text, epoch
 	})
 	if err != nil && ctx.Err() == nil {
@@ -168,14 +169,15 @@ func everyTableHas(epoch uint64, model string, state membership.State) bool {
 // drain hands this worker's experts over: it asks to be left out of the plan
 // and returns when no coordinator needs it any more, or ctx ends.
 func (w *Worker) drain(ctx context.Context) {
-	if err := w.registration.Update(ctx, func(r *membership.Worker) { r.Draining = true }); err != nil {
+	err := w.seat.Registration.Update(ctx, func(r *membership.Worker) { r.Draining = true })
+	if err != nil {
 		w.log.Warn("leaving without handing over", "err", err)
 		return
 	}
-	states := w.client.Watch(ctx)
+	states := w.seat.Client.Watch(ctx)
 	for {
 		select {
-		case <-w.registration.Lost():
+		case <-w.seat.Registration.Lost():
 			w.log.Warn("leaving without handing over: the id was taken over")
 			return
 		case state, ok := <-states:

@@ -67,8 +67,10 @@ func (l *lane) serve(ctx context.Context) {
 		l.refuse(wire.StatusExpired, "the lane is cut")
 		return
 	}
-	if waited := time.Duration(l.resp.Started - l.resp.Received); l.req.Timeout > 0 && waited > l.req.Timeout {
-		l.refuse(wire.StatusExpired, fmt.Sprintf("waited %v for its turn", waited.Round(time.Millisecond)))
+	waited := time.Duration(l.resp.Started - l.resp.Received)
+	if l.req.Timeout > 0 && waited > l.req.Timeout {
+		l.refuse(wire.StatusExpired,
+			fmt.Sprintf("waited %v for its turn", waited.Round(time.Millisecond)))
 		return
 	}
 	if missing := s.work.gather(s.store, &l.req); missing >= 0 {
@@ -131,8 +133,10 @@ func (l *lane) check() error {
 	if sum != uint64(len(r.Rows)) {
 		return fmt.Errorf("row counts add up to %d, there are %d rows", sum, len(r.Rows))
 	}
-	if outputs := sum * uint64(s.spec.Hidden) * uint64(size); outputs+headBytes > uint64(s.maxMessage) {
-		return fmt.Errorf("outputs would take %d bytes, the limit of messages is %d", outputs, s.maxMessage)
+	outputs := sum * uint64(s.spec.Hidden) * uint64(size)
+	if outputs+headBytes > uint64(s.maxMessage) {
+		return fmt.Errorf("outputs would take %d bytes, the limit of messages is %d",
+			outputs, s.maxMessage)
 	}
 	for i, row := range r.Rows {
 		if row >= r.Tokens {

@@ -47,7 +47,9 @@ type Server struct {
 
 // NewServer returns a server that is not listening yet. maxMessage bounds
 // requests and replies, in bytes.
-func NewServer(id Identity, spec *model.Spec, store *shard.Store, pool *kernels.Pool, maxMessage int) *Server {
+func NewServer(
+	id Identity, spec *model.Spec, store *shard.Store, pool *kernels.Pool, maxMessage int,
+) *Server {
 	s := &Server{
 		id: id, spec: spec, store: store, pool: pool, maxMessage: maxMessage,
 		started: time.Now(),
@@ -70,7 +72,9 @@ func (s *Server) Serve(lis net.Listener) error {
 func (s *Server) Stop() { s.grpc.Stop() }
 
 // Describe implements conclavev1.ExpertServiceServer.
-func (s *Server) Describe(context.Context, *conclavev1.DescribeRequest) (*conclavev1.DescribeResponse, error) {
+func (s *Server) Describe(
+	context.Context, *conclavev1.DescribeRequest,
+) (*conclavev1.DescribeResponse, error) {
 	held := s.store.Held()
 	r := &conclavev1.DescribeResponse{
 		WorkerId: s.id.ID, Incarnation: s.id.Incarnation, Model: s.id.Model,

@@ -89,10 +89,8 @@ type Worker struct {
 	listener   net.Listener
 	events     progressEvents
 
-	client       *membership.Client
-	gossip       *membership.Gossip
-	registration *membership.Registration[membership.Worker]
-	state        atomic.Pointer[membership.State] // the newest
+	seat  *membership.Seat[membership.Worker]
+	state atomic.Pointer[membership.State] // the newest
 }
 
 // New opens the checkpoint and the listening socket, so that bad input is
@@ -162,9 +160,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	var acquainting sync.WaitGroup
 	defer acquainting.Wait()
 	defer stop()
-	acquainting.Go(func() { w.gossip.Acquaint(following, w.peers) })
+	acquainting.Go(func() { w.seat.Gossip.Acquaint(following, w.peers) })
 	followed := make(chan error, 1)
-	go func() { followed <- w.follow(following, w.client.Watch(following)) }()
+	go func() { followed <- w.follow(following, w.seat.Client.Watch(following)) }()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
@@ -181,11 +179,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		case err := <-followed:
 			stop()
 			return err
-		case <-w.registration.Lost():
+		case <-w.seat.Registration.Lost():
 			stop()
 			<-followed
-			return fmt.Errorf("worker %s: another process registered under the same id; give each a --id of its own",
-				w.id.ID)
+			return fmt.Errorf("worker %s: another process registered under the same id; "+
+				"give each a --id of its own", w.id.ID)
 		case err := <-serving:
 			serving <- err // joined to what Run returns
 			stop()
@@ -195,42 +193,33 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 }
 
-// join connects to the registry, announces this worker and starts to gossip.
-func (w *Worker) join(ctx context.Context) (err error) {
+// join takes this worker's seat in the cluster.
+func (w *Worker) join(ctx context.Context) error {
 	addr, err := membership.AdvertisedAddr(w.listener.Addr(), w.cfg.Advertise)
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.id.ID, err)
 	}
-	if w.client, err = membership.Connect(ctx, w.cfg.Registry); err != nil {
+	g := w.cfg.Gossip
+	g.ID, g.Incarnation, g.Addr = w.id.ID, w.id.Incarnation, addr
+	g.Role, g.Log = membership.RoleWorker, w.log
+	w.seat, err = membership.TakeSeat(ctx, w.cfg.Registry, g,
+		func(c *membership.Client, gossip string) (*membership.Registration[membership.Worker], error) {
+			return c.RegisterWorker(ctx, membership.Worker{
+				ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: gossip,
+				Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
+				Ready: make([]string, len(w.spec.Layers)),
+			})
+		})
+	if err != nil {
 		return err
 	}
-	g := w.cfg.Gossip
-	g.ID, g.Incarnation, g.Role, g.Addr = w.id.ID, w.id.Incarnation, membership.RoleWorker, addr
-	g.Cluster, g.Log = w.cfg.Registry.Cluster, w.log
-	if w.gossip, err = membership.JoinGossip(g); err != nil {
-		return errors.Join(err, w.client.Close())
-	}
-	w.registration, err = w.client.RegisterWorker(ctx, membership.Worker{
-		ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: w.gossip.Addr(),
-		Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
-		Ready: make([]string, len(w.spec.Layers)),
-	})
-	if err != nil {
-		return errors.Join(err, w.gossip.Close(), w.client.Close())
-	}
-	w.log.Info("worker registered", "addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features())
+	w.log.Info("worker registered",
+		"addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features())
 	return nil
 }
 
-// leaveTimeout bounds the goodbyes: a registry that does not answer will
-// notice by itself.
-const leaveTimeout = 2 * time.Second
-
 func (w *Worker) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	err := errors.Join(w.registration.Close(ctx), w.gossip.Leave(leaveTimeout), w.gossip.Close(), w.client.Close())
-	if err != nil {
+	if err := w.seat.Leave(); err != nil {
 		w.log.Debug("left with errors", "err", err)
 	}
 }
@@ -246,7 +235,8 @@ func (w *Worker) peers() []string {
 // shareLoad tells the others how busy this worker is.
 func (w *Worker) shareLoad() {
 	l := w.server.Load()
-	w.gossip.SetMeta(w.registration.Value().PlanEpoch, membership.Load{Queue: float32(l.Queued)})
+	w.seat.Gossip.SetMeta(w.seat.Registration.Value().PlanEpoch,
+		membership.Load{Queue: float32(l.Queued)})
 }
 
 // progressEvents forwards loading to a Progress, if there is one.

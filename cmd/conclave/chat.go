@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -38,7 +39,8 @@ func (f *chatCommand) Run(ctx context.Context) error {
 	}
 	interactive := term.IsTerminal(int(os.Stdin.Fd()))
 	if interactive {
-		fmt.Printf("Talking to %s. /reset forgets the conversation, /quit ends it, Ctrl-C stops an answer.\n", model)
+		fmt.Printf("Talking to %s. /reset forgets the conversation, /quit ends it, "+
+			"Ctrl-C stops an answer.\n", model)
 	}
 	f.handleInterrupts()
 	history := f.start()
@@ -84,14 +86,15 @@ func (f *chatCommand) start() []client.Message {
 }
 
 // handleInterrupts makes Ctrl-C end the answer that is being printed, or the
-// conversation if there is none.
+// conversation if there is none. SIGTERM ends the conversation, which waits for
+// a line of input and would not hear of a context.
 func (f *chatCommand) handleInterrupts() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		for range signals {
+		for s := range signals {
 			stop := f.stopAnswer.Swap(nil)
-			if stop == nil {
+			if stop == nil || s == syscall.SIGTERM {
 				fmt.Println()
 				os.Exit(0)
 			}
@@ -101,7 +104,9 @@ func (f *chatCommand) handleInterrupts() {
 }
 
 // answer prints one answer as it comes and returns its text.
-func (f *chatCommand) answer(c *client.Client, model string, messages []client.Message) (string, error) {
+func (f *chatCommand) answer(
+	c *client.Client, model string, messages []client.Message,
+) (string, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	f.stopAnswer.Store(&stop)

@@ -41,7 +41,8 @@ func (f *fileSettings) Validate(app *kong.Application) error {
 		case isMap && isCommand:
 			for name := range nested {
 				if !slices.Contains(flags, name) {
-					problems = append(problems, fmt.Errorf("--config: %s.%s is no flag of conclave %s", key, name, key))
+					problems = append(problems,
+						fmt.Errorf("--config: %s.%s is no flag of conclave %s", key, name, key))
 				}
 			}
 		case !slices.Contains(everywhere, key):
@@ -69,24 +70,26 @@ func (f *fileSettings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Fl
 	if node := parent.Node(); node != nil {
 		if nested, ok := f.values[node.Name].(map[string]any); ok {
 			if v, ok := nested[flag.Name]; ok {
-				return plain(v), nil
+				return plain(flag.Name, v)
 			}
 		}
 	}
-	return plain(f.values[flag.Name]), nil
+	return plain(flag.Name, f.values[flag.Name])
 }
 
 // plain turns a YAML value into what the flag's own parser reads.
-func plain(v any) any {
+func plain(name string, v any) (any, error) {
 	switch v := v.(type) {
 	case nil:
-		return nil
+		return nil, nil
+	case map[string]any:
+		return nil, fmt.Errorf("--config: %s: want a value, not keys", name)
 	case []any:
 		parts := make([]string, len(v))
 		for i, p := range v {
 			parts[i] = fmt.Sprint(p)
 		}
-		return strings.Join(parts, ",")
+		return strings.Join(parts, ","), nil
 	}
-	return fmt.Sprint(v)
+	return fmt.Sprint(v), nil
 }

@@ -13,7 +13,7 @@ import (
 // serveFlags are the coordinator's settings that conclave up shares.
 type serveFlags struct {
 	ModelName    string        `help:"Name under which clients know the model; default: the directory's name."`
-	KVMemory     byteSize      `help:"Memory for keys and values." default:"1GiB" placeholder:"SIZE"`
+	KVMemory     byteSize      `help:"Memory for keys and values." default:"1GiB"`
 	MaxRows      int           `help:"Positions computed in one step." default:"256"`
 	MaxRunning   int           `help:"Requests in the batch." default:"64"`
 	MaxWaiting   int           `help:"Requests that may wait for a place in it." default:"1024"`
@@ -21,6 +21,13 @@ type serveFlags struct {
 	CallTimeout  time.Duration `help:"How long a worker may take for one layer." default:"20s"`
 	Patience     time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
+}
+
+func (f *serveFlags) validate() error {
+	return cmp.Or(
+		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
+		notNegative("max-waiting", f.MaxWaiting), notNegative("call-timeout", f.CallTimeout),
+		notNegative("patience", f.Patience), notNegative("drain-timeout", f.DrainTimeout))
 }
 
 // coordinatorCommand runs a coordinator.
@@ -32,6 +39,12 @@ type coordinatorCommand struct {
 	Listen     string `help:"Address of the HTTP API." default:":8080"`
 	MinWorkers int    `help:"Workers that the first placement waits for." default:"1"`
 	Threads    int    `help:"Cores to compute on; 0: all." default:"0"`
+}
+
+// Validate implements kong's check of the command line.
+func (f *coordinatorCommand) Validate() error {
+	return cmp.Or(f.clusterFlags.validate(), f.serveFlags.validate(),
+		notNegative("min-workers", f.MinWorkers), notNegative("threads", f.Threads))
 }
 
 // Run implements kong's command.
@@ -50,8 +63,9 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 	k, err := coordinator.New(coordinator.Config{
 		ID: id, ModelDir: f.Model, ModelName: name, Listen: f.Listen, Advertise: f.Advertise,
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory), MaxRows: f.MaxRows,
-		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MinWorkers: f.MinWorkers, Wire: wire.Format(f.Wire),
-		CallTimeout: f.CallTimeout, Patience: f.Patience, DrainTimeout: f.DrainTimeout, Threads: f.Threads,
+		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MinWorkers: f.MinWorkers,
+		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
+		Patience: f.Patience, DrainTimeout: f.DrainTimeout,
 		Progress: newProgress("attention", log), Log: log,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,14 @@ func (w *wireFormat) UnmarshalText(text []byte) error {
 	return err
 }
 
+// notNegative refuses a number below 0; 0 means the default.
+func notNegative[T int | time.Duration](flag string, value T) error {
+	if value < 0 {
+		return fmt.Errorf("--%s is %v: want 0 or more", flag, value)
+	}
+	return nil
+}
+
 // logFlags say what is logged and how.
 type logFlags struct {
 	Level  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
@@ -56,14 +65,18 @@ func (f logFlags) logger() *slog.Logger {
 
 // clusterFlags say how a process finds and meets the others.
 type clusterFlags struct {
-	Etcd       []string      `help:"Addresses of etcd, comma-separated." default:"127.0.0.1:2379" placeholder:"HOST:PORT"`
+	Etcd       []string      `help:"Addresses of etcd, comma-separated." default:"127.0.0.1:2379"`
 	Cluster    string        `help:"Name of the cluster; several may share an etcd." default:"default"`
 	LeaseTTL   time.Duration `help:"How long a silent process stays registered." default:"5s"`
 	Advertise  string        `help:"Host, or host:port, at which others reach this process; default: the listening address, or this machine's first address." placeholder:"HOST"`
-	GossipBind string        `help:"IP address on which to gossip; default: as advertised." placeholder:"IP"`
+	GossipBind string        `help:"IP address on which to gossip; default: all, or loopback if that is where it listens." placeholder:"IP"`
 	GossipPort int           `help:"UDP and TCP port on which to gossip; 0: a free one." default:"0"`
 	GossipKey  string        `help:"Key that encrypts gossip: 32, 48 or 64 hexadecimal digits." placeholder:"HEX"`
 	WithParent bool          `help:"End when standard input does: for children of conclave up." hidden:""`
+}
+
+func (f *clusterFlags) validate() error {
+	return cmp.Or(notNegative("lease-ttl", f.LeaseTTL), notNegative("gossip-port", f.GossipPort))
 }
 
 func (f *clusterFlags) registry(log *slog.Logger) membership.Config {
@@ -111,7 +124,8 @@ func advertisedIP(advertise string) (string, error) {
 }
 
 func isLoopback(listen string) bool {
-	return strings.HasPrefix(listen, "127.") || strings.HasPrefix(listen, "localhost") || strings.HasPrefix(listen, "[::1]")
+	return strings.HasPrefix(listen, "127.") || strings.HasPrefix(listen, "localhost") ||
+		strings.HasPrefix(listen, "[::1]")
 }
 
 // watchParent ends the process with its parent, if it is a child of one.

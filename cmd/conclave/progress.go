@@ -54,7 +54,8 @@ func (p *progress) Add(bytes int64) {
 	}
 	if now := time.Now(); now.Sub(p.logged) > logEvery || p.done >= p.total {
 		p.logged = now
-		p.log.Info("loading", "what", p.what, "done", humanize.IBytes(uint64(p.done)), "of", humanize.IBytes(uint64(max(p.total, 0))))
+		p.log.Info("loading", "what", p.what, "done", humanize.IBytes(uint64(p.done)),
+			"of", humanize.IBytes(uint64(max(p.total, 0))))
 	}
 }
 

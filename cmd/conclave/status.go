@@ -45,7 +45,8 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 	if !s.Settled {
 		placement = "moving"
 	}
-	fmt.Fprintf(w, "model      %s (%s), %s kernels, %s on the wire\n", s.Model, s.Family, s.Kernels, s.Wire)
+	fmt.Fprintf(w, "model      %s (%s), %s kernels, %s on the wire\n",
+		s.Model, s.Family, s.Kernels, s.Wire)
 	fmt.Fprintf(w, "state      %s\n", state)
 	fmt.Fprintf(w, "registry   %s\n", registry)
 	fmt.Fprintf(w, "placement  epoch %d, %s, controller %s\n", s.PlanEpoch, placement, s.Controller)
@@ -60,7 +61,8 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintln(t, "WORKER\tADDRESS\tGOSSIP\tLANE\tPLAN EPOCH\tEXPERTS\tCALLS\tMEAN HOP: NETWORK + QUEUE + COMPUTE")
+	fmt.Fprintln(t, "WORKER\tADDRESS\tGOSSIP\tLANE\tPLAN EPOCH\tEXPERTS\tCALLS\t"+
+		"MEAN HOP: NETWORK + QUEUE + COMPUTE")
 	for _, m := range s.Workers {
 		lane := "open"
 		if !m.Lane {
@@ -103,5 +105,6 @@ func meanHop(m *coordinator.WorkerStatus) string {
 		return "-"
 	}
 	mean := func(seconds float64) float64 { return 1e6 * seconds / float64(m.Calls) }
-	return fmt.Sprintf("%.0f + %.0f + %.0f µs", mean(m.NetworkSeconds), mean(m.QueueSeconds), mean(m.ComputeSeconds))
+	return fmt.Sprintf("%.0f + %.0f + %.0f µs",
+		mean(m.NetworkSeconds), mean(m.QueueSeconds), mean(m.ComputeSeconds))
 }

@@ -36,7 +36,7 @@ func (f *upCommand) Validate() error {
 	if f.Workers < 1 || f.Workers > 64 {
 		return fmt.Errorf("--workers is %d: want 1 to 64", f.Workers)
 	}
-	return nil
+	return f.validate()
 }
 
 // Run implements kong's command.

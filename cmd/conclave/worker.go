@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -14,10 +15,16 @@ type workerCommand struct {
 	Model        string        `help:"Directory of the checkpoint." required:"" type:"existingdir" placeholder:"DIR"`
 	Listen       string        `help:"Address of the expert service." default:":7070"`
 	Zone         string        `help:"Failure domain, such as a rack."`
-	Memory       byteSize      `help:"Memory for experts; 0: no limit." default:"0" placeholder:"SIZE"`
+	Memory       byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
 	Threads      int           `help:"Cores to compute on; 0: all." default:"0"`
-	MaxMessage   byteSize      `help:"Largest request or reply." default:"256MiB" placeholder:"SIZE"`
+	MaxMessage   byteSize      `help:"Largest request or reply." default:"256MiB"`
 	DrainTimeout time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
+}
+
+// Validate implements kong's check of the command line.
+func (f *workerCommand) Validate() error {
+	return cmp.Or(f.validate(), notNegative("threads", f.Threads),
+		notNegative("drain-timeout", f.DrainTimeout))
 }
 
 // Run implements kong's command.
@@ -33,8 +40,9 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	w, err := worker.New(worker.Config{
-		ID: id, ModelDir: f.Model, Listen: f.Listen, Advertise: f.Advertise, Registry: f.registry(log), Gossip: gossip,
-		Zone: f.Zone, Capacity: int64(f.Memory), Threads: f.Threads, MaxMessage: int(f.MaxMessage),
+		ID: id, ModelDir: f.Model, Listen: f.Listen, Advertise: f.Advertise,
+		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
+		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})
 	if err != nil {

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/router"
 	"github.com/conclave-serve/conclave/shard"
@@ -40,9 +38,7 @@ type Config struct {
 	// drop old copies by, in ascending order. It must not block, nor call the
 	// dispatcher.
 	OnSettled func(epoch uint64)
-	// DialOptions are added to every connection.
-	DialOptions []grpc.DialOption
-	Log         *slog.Logger
+	Log       *slog.Logger
 }
 
 func (c *Config) setDefaults() error {
@@ -157,7 +153,9 @@ func (d *Dispatcher) End() {
 // outputs for x [tokens, hidden]. It tries until every expert has answered,
 // ctx ends, a worker rejects the request itself, or the experts have been out
 // of reach for longer than the configured patience (*UnavailableError).
-func (d *Dispatcher) Run(ctx context.Context, layer int, x []float32, c router.Choice, out []float32) error {
+func (d *Dispatcher) Run(
+	ctx context.Context, layer int, x []float32, c router.Choice, out []float32,
+) error {
 	var began time.Time // when this call failed first
 	var cause error
 	for {
@@ -194,7 +192,9 @@ const retryRefused = 20 * time.Millisecond
 
 // reroute makes a table newer than the step's the step's, and waits for it
 // while there is patience left.
-func (d *Dispatcher) reroute(ctx context.Context, began time.Time, missing bool, cause error) error {
+func (d *Dispatcher) reroute(
+	ctx context.Context, began time.Time, missing bool, cause error,
+) error {
 	left := d.cfg.Patience - time.Since(began)
 	s := d.step
 	d.step = d.fleet.pin()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -180,8 +179,7 @@ func (f *fleet) loseLocked(p *peer) {
 
 // rebuildLocked replaces the current snapshot.
 func (f *fleet) rebuildLocked() {
-	ids := slices.Collect(maps.Keys(f.peers))
-	slices.SortFunc(ids, func(a, b shard.WorkerID) int { return strings.Compare(string(a), string(b)) })
+	ids := slices.Sorted(maps.Keys(f.peers))
 	s := &snapshot{changed: make(chan struct{})}
 	holders := make([]router.Holder, 0, len(ids))
 	for _, id := range ids {

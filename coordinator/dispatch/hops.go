@@ -22,7 +22,8 @@ type hopCounters struct {
 
 func (h *hopCounters) add(r *wire.Response, roundTrip time.Duration) {
 	var queue, compute time.Duration
-	if r.Received <= r.Started && r.Started <= r.Finished && r.Finished-r.Received <= uint64(roundTrip) {
+	if r.Received <= r.Started && r.Started <= r.Finished &&
+		r.Finished-r.Received <= uint64(roundTrip) {
 		queue, compute = time.Duration(r.Started-r.Received), time.Duration(r.Finished-r.Started)
 	} // else the worker's clock is nonsense and it all counts as network
 	h.calls.Add(1)

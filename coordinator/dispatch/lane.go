@@ -57,7 +57,7 @@ var (
 func openLane(ctx context.Context, cfg *Config, id, addr string, hops *hopCounters) (*lane, error) {
 	options := append(wire.DialOptions(cfg.MaxMessage),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	conn, err := grpc.NewClient("passthrough:///"+addr, append(options, cfg.DialOptions...)...)
+	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial worker %s at %s: %w", id, addr, err)
 	}
@@ -87,8 +87,8 @@ func (l *lane) handshake(cfg *Config) error {
 		return err
 	}
 	if is.GetModel() != cfg.Model {
-		return fmt.Errorf("it serves checkpoint %.12s, the coordinator %.12s: start both with the same --model",
-			is.GetModel(), cfg.Model)
+		return fmt.Errorf("it serves checkpoint %.12s, the coordinator %.12s: "+
+			"start both with the same --model", is.GetModel(), cfg.Model)
 	}
 	if is.GetWorkerId() != l.worker {
 		return fmt.Errorf("worker %s answers at this address", is.GetWorkerId())

@@ -70,10 +70,12 @@ type Engine struct {
 // New starts an engine; Close stops it.
 func New(cfg Config) (*Engine, error) {
 	if cfg.Vocab < 1 || cfg.Tokens < 1 || cfg.Tokens > cfg.Vocab || cfg.Context < 1 {
-		return nil, fmt.Errorf("engine: %d tokens of %d logits, context %d", cfg.Tokens, cfg.Vocab, cfg.Context)
+		return nil, fmt.Errorf("engine: %d tokens of %d logits, context %d",
+			cfg.Tokens, cfg.Vocab, cfg.Context)
 	}
 	if cfg.MaxRows < 1 || cfg.MaxLogits < 1 || cfg.MaxLogits > cfg.MaxRows {
-		return nil, fmt.Errorf("engine: steps of %d rows, %d of them with logits", cfg.MaxRows, cfg.MaxLogits)
+		return nil, fmt.Errorf("engine: steps of %d rows, %d of them with logits",
+			cfg.MaxRows, cfg.MaxLogits)
 	}
 	if cfg.MaxRunning < 1 || cfg.MaxWaiting < 1 {
 		return nil, fmt.Errorf("engine: %d sequences may run and %d wait", cfg.MaxRunning, cfg.MaxWaiting)
@@ -122,7 +124,8 @@ func (e *Engine) validate(r *Request) error {
 	}
 	for i, t := range r.Prompt {
 		if t < 0 || int(t) >= e.cfg.Vocab {
-			return fmt.Errorf("%w: prompt token %d is %d, the vocabulary has %d", ErrInvalid, i, t, e.cfg.Vocab)
+			return fmt.Errorf("%w: prompt token %d is %d, the vocabulary has %d",
+				ErrInvalid, i, t, e.cfg.Vocab)
 		}
 	}
 	if r.MaxTokens < 0 || r.MaxTokens == 0 && !r.PromptLogprobs {
@@ -130,7 +133,8 @@ func (e *Engine) validate(r *Request) error {
 	}
 	room := e.context - len(r.Prompt)
 	if room < min(r.MaxTokens, 1) {
-		return fmt.Errorf("%w: it has %d tokens, the model's context here is %d", ErrTooLong, len(r.Prompt), e.context)
+		return fmt.Errorf("%w: it has %d tokens, the model's context here is %d",
+			ErrTooLong, len(r.Prompt), e.context)
 	}
 	return nil
 }

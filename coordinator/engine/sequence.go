@@ -34,6 +34,12 @@ func (s *sequence) scoring() bool {
 	return s.req.PromptLogprobs && len(s.prompt) < len(s.req.Prompt)
 }
 
+// needsLogits reports whether the logits of position pos are of use: for the
+// next token or, while the prompt is scored, for the prompt token after it.
+func (s *sequence) needsLogits(pos int, scoring bool) bool {
+	return pos == len(s.tokens)-1 || scoring && pos < len(s.req.Prompt)
+}
+
 // scorePrompt takes in the logits of position pos, which predict the prompt
 // token after it.
 func (s *sequence) scorePrompt(pos int, logits []float32) {

@@ -77,7 +77,7 @@ func (e *Engine) schedule() {
 		for pos := s.done; pos < s.done+s.share; pos++ {
 			e.rows = append(e.rows, forward.Row{
 				Token: s.tokens[pos], Pos: pos, Seq: &s.kv,
-				Logits: pos == len(s.tokens)-1 || scoring && pos < len(s.req.Prompt),
+				Logits: s.needsLogits(pos, scoring),
 			})
 		}
 	}
@@ -126,10 +126,11 @@ func (e *Engine) emit(logits []float32) {
 		var last []float32
 		scoring := s.scoring()
 		for pos := s.done; pos < s.done+s.share; pos++ {
-			if pos == len(s.tokens)-1 || scoring && pos < len(s.req.Prompt) {
-				last, logits = logits[:vocab], logits[vocab:]
+			if !s.needsLogits(pos, scoring) {
+				continue
 			}
-			if scoring && pos < len(s.req.Prompt) {
+			last, logits = logits[:vocab], logits[vocab:]
+			if scoring {
 				s.scorePrompt(pos, last)
 			}
 		}

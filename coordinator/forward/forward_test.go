@@ -51,7 +51,9 @@ func (x *localExperts) Run(_ context.Context, layer int, in []float32, c router.
 		x.pool.MatMul(up, row, 1, w.Up)
 		kernels.SwiGLU(gate, gate, up)
 		x.pool.MatMul(x.y, gate, 1, w.Down)
-		kernels.Axpy(out[t*x.hidden:(t+1)*x.hidden], c.Weights[i], x.y)
+		for j, v := range x.y {
+			out[t*x.hidden+j] += c.Weights[i] * v
+		}
 	}
 	return nil
 }

@@ -40,7 +40,9 @@ func New(cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kv cache: take %d bytes: %w", 4*total*page, err)
 	}
-	c := &Cache{layers: cfg.Layers, width: cfg.Width, memory: memory, release: release, total: int(total)}
+	c := &Cache{
+		layers: cfg.Layers, width: cfg.Width, memory: memory, release: release, total: int(total),
+	}
 	c.free = make([]int32, total)
 	for i := range c.free {
 		c.free[i] = int32(int(total) - 1 - i)

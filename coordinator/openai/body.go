@@ -8,7 +8,9 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -20,14 +22,26 @@ type fields struct {
 }
 
 // readBody reads the JSON object that r carries.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) (*fields, *apiError) {
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*fields, *apiError) {
+	limit := s.cfg.MaxBody
+	// A writer without deadlines (a test's recorder) has no slow client either.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		_ = control.SetReadDeadline(time.Time{}) // it would look like a client that left
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		return nil, &apiError{
 			status: http.StatusRequestEntityTooLarge, kind: typeInvalid, code: "request_too_large",
 			message: fmt.Sprintf("The request body exceeds the limit of %d bytes.", limit),
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &apiError{
+			status: http.StatusRequestTimeout, kind: typeInvalid, code: "request_timeout", cause: err,
+			message: fmt.Sprintf("The request body did not arrive within %v.", s.cfg.BodyTimeout),
 		}
 	case err != nil:
 		return nil, &apiError{
@@ -142,17 +156,17 @@ func wholeNumber(raw []byte) (int64, bool) {
 	if err == nil || errors.Is(err, strconv.ErrRange) {
 		return value, true
 	}
-	var float float64
-	if json.Unmarshal(raw, &float) != nil || float != math.Trunc(float) {
+	var float *float64 // nil after null, which is no number
+	if json.Unmarshal(raw, &float) != nil || float == nil || *float != math.Trunc(*float) {
 		return 0, false
 	}
 	switch {
-	case float >= math.MaxInt64:
+	case *float >= math.MaxInt64:
 		return math.MaxInt64, true
-	case float <= math.MinInt64:
+	case *float <= math.MinInt64:
 		return math.MinInt64, true
 	}
-	return int64(float), true
+	return int64(*float), true
 }
 
 // refuse fails if a field is there with a value other than those that change

@@ -59,7 +59,7 @@ type chatPart struct {
 
 // chat answers POST /v1/chat/completions.
 func (s *Server) chat(w http.ResponseWriter, r *http.Request, x *exchange) *apiError {
-	f, err := readBody(w, r, s.cfg.MaxBody)
+	f, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}

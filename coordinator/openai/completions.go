@@ -38,7 +38,7 @@ type textRequest struct {
 
 // completions answers POST /v1/completions.
 func (s *Server) completions(w http.ResponseWriter, r *http.Request, x *exchange) *apiError {
-	f, err := readBody(w, r, s.cfg.MaxBody)
+	f, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,10 @@ func (e *fakeEngine) Submit(ctx context.Context, r engine.Request) (<-chan engin
 	return events, nil
 }
 
+// Context implements Engine: fewer positions than the model knows, as when the
+// cache is small.
+func (e *fakeEngine) Context() int { return 200 }
+
 // Ready implements Engine.
 func (e *fakeEngine) Ready() error { return e.ready }
 
@@ -195,7 +199,7 @@ func newServer(t testing.TB, text string, change ...func(*Config)) (*Server, *fa
 	}
 	cfg := Config{
 		ModelName: "test", Created: time.Unix(1_700_000_000, 0), Tokenizer: tok, Template: template,
-		Spec:   &model.Spec{Vocab: 300, MaxPositions: 200, EOS: []int32{idEnd, idText}},
+		Spec:   &model.Spec{Vocab: 300, MaxPositions: 400, EOS: []int32{idEnd, idText}},
 		Engine: e, MaxBody: 4096, MaxChoices: 8,
 	}
 	for _, f := range change {

@@ -15,6 +15,8 @@ type Engine interface {
 	// Finish set, after which the channel is closed. Once ctx ends the engine
 	// stops the work and must not wait for events to be read.
 	Submit(ctx context.Context, r engine.Request) (<-chan engine.Event, error)
+	// Context is the largest number of tokens of a prompt and its completion.
+	Context() int
 	// Ready says why no completion can be served now, or nil. Requests are
 	// submitted all the same: the engine knows how long to wait.
 	Ready() error
@@ -44,8 +46,12 @@ func (s *Server) generation(x *exchange, p params, param string, prompts []*prom
 			return nil, err
 		}
 		x.promptTokens += len(prompt.ids)
-		for range p.choices {
-			g.choices = append(g.choices, s.choice(x, g, prompt, room))
+		for i := range p.choices {
+			c := s.choice(x, g, prompt, room)
+			// A prompt's choices differ by their seeds; the first has the one that
+			// was asked for, so that a list of prompts says what each says alone.
+			c.request.Sampling.Seed += uint64(i)
+			g.choices = append(g.choices, c)
 		}
 	}
 	return g, nil
@@ -67,8 +73,6 @@ func (s *Server) choice(x *exchange, g *generation, prompt *prompt, room int) *c
 			Logprobs:  p.logprobs,
 		},
 	}
-	// Choices differ by their seeds; the first has the seed that was asked for.
-	c.request.Sampling.Seed += uint64(c.index)
 	c.request.StopIDs = append(c.request.StopIDs, p.stopIDs...)
 	if !p.ignoreEOS {
 		c.request.StopIDs = append(c.request.StopIDs, s.cfg.Spec.EOS...)

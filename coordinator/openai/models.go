@@ -18,7 +18,7 @@ type modelCard struct {
 func (s *Server) card() modelCard {
 	return modelCard{
 		ID: s.cfg.ModelName, Object: "model", Created: s.cfg.Created.Unix(), OwnedBy: "conclave",
-		MaxLength: s.cfg.Spec.MaxPositions,
+		MaxLength: s.cfg.Engine.Context(),
 	}
 }
 
@@ -67,7 +67,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request, _ *exchange) *ap
 
 // tokenize returns the ids of a prompt, as vLLM's endpoint of this name does.
 func (s *Server) tokenize(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
-	f, err := readBody(w, r, s.cfg.MaxBody)
+	f, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -83,13 +83,13 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request, _ *exchange) *
 		Count     int     `json:"count"`
 		MaxLength int     `json:"max_model_len"`
 		Tokens    []int32 `json:"tokens"`
-	}{len(ids), s.cfg.Spec.MaxPositions, append([]int32{}, ids...)})
+	}{len(ids), s.cfg.Engine.Context(), append([]int32{}, ids...)})
 	return nil
 }
 
 // detokenize returns the text of token ids.
 func (s *Server) detokenize(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
-	f, err := readBody(w, r, s.cfg.MaxBody)
+	f, err := s.readBody(w, r)
 	if err != nil {
 		return err
 	}

@@ -103,24 +103,29 @@ func (s *Server) readSampling(f *fields, p *params) {
 
 // readBias reads logit_bias: token id to a number between -100 and 100.
 func (s *Server) readBias(f *fields) map[int32]float32 {
-	var raw map[string]float64
+	var raw map[string]*float64 // nil after null, which is no number
 	if !f.decode("logit_bias", &raw, "an object from token ids to numbers") || len(raw) == 0 {
 		return nil
 	}
 	bias := make(map[int32]float32, len(raw))
 	for name, value := range raw {
 		id, err := strconv.ParseInt(name, 10, 32)
-		if err != nil || !s.isToken(id) {
+		// "7" and "07" would be two biases for one token.
+		if err != nil || !s.isToken(id) || name != strconv.FormatInt(id, 10) {
 			f.fail(invalid("logit_bias", "Invalid key in 'logit_bias': %q is not a token id "+
 				"between 0 and %d.", name, s.vocab-1))
 			return nil
 		}
-		if value < -100 || value > 100 {
-			f.fail(invalid("logit_bias", "Invalid value in 'logit_bias': must be between -100 "+
-				"and 100, got %v for token %d.", value, id))
+		if value == nil {
+			f.wrongType("logit_bias", "an object from token ids to numbers")
 			return nil
 		}
-		bias[int32(id)] = float32(value)
+		if *value < -100 || *value > 100 {
+			f.fail(invalid("logit_bias", "Invalid value in 'logit_bias': must be between -100 "+
+				"and 100, got %v for token %d.", *value, id))
+			return nil
+		}
+		bias[int32(id)] = float32(*value)
 	}
 	return bias
 }
@@ -227,7 +232,7 @@ func readMaxTokens(f *fields, p *params, low int64, names ...string) {
 // context, and returns the number of tokens that may follow. param names the
 // field that holds the prompt.
 func (s *Server) fit(p *params, n int, param string) (int, *apiError) {
-	limit := s.cfg.Spec.MaxPositions
+	limit := s.cfg.Engine.Context()
 	switch {
 	case n == 0:
 		return 0, invalid(param, "Invalid '%s': the prompt is empty.", param)

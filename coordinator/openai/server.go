@@ -21,6 +21,9 @@ import (
 const (
 	// defaultMaxBody holds a chat of a million tokens with room to spare.
 	defaultMaxBody = 32 << 20
+	// defaultBodyTimeout lets a body of the largest size arrive at 5 Mbit/s; a
+	// client that sends none holds a connection no longer.
+	defaultBodyTimeout = time.Minute
 	// defaultMaxChoices bounds the sequences that one request starts; a batch
 	// rarely holds more.
 	defaultMaxChoices = 64
@@ -40,6 +43,9 @@ type Config struct {
 	Template *chat.Template
 	// MaxBody is the size of the largest request body in bytes; 0 means 32 MiB.
 	MaxBody int64
+	// BodyTimeout is how long a request's body may take to arrive; 0 means a
+	// minute.
+	BodyTimeout time.Duration
 	// MaxChoices is the largest number of completions that one request may ask
 	// for, over all its prompts; 0 means 64.
 	MaxChoices int
@@ -66,6 +72,9 @@ func (c *Config) validate() error {
 	}
 	if c.MaxBody < 0 {
 		problems = append(problems, fmt.Errorf("negative MaxBody: %d", c.MaxBody))
+	}
+	if c.BodyTimeout < 0 {
+		problems = append(problems, fmt.Errorf("negative BodyTimeout: %v", c.BodyTimeout))
 	}
 	if c.MaxChoices < 0 {
 		problems = append(problems, fmt.Errorf("negative MaxChoices: %d", c.MaxChoices))
@@ -97,6 +106,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = defaultMaxBody
+	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = defaultBodyTimeout
 	}
 	if cfg.MaxChoices == 0 {
 		cfg.MaxChoices = defaultMaxChoices

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -198,6 +200,50 @@ func TestRefusedChoiceStopsTheOthers(t *testing.T) {
 			t.Errorf("choice %d still runs", i)
 		}
 	}
+}
+
+// A client that announces a body and does not send it is told so and cut off.
+func TestSlowBody(t *testing.T) {
+	s, _ := newServer(t, "hi", func(c *Config) { c.BodyTimeout = 50 * time.Millisecond })
+	server := httptest.NewServer(s.Handler())
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", textPath)
+	got, err := io.ReadAll(conn) // until the server closes
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(got); !strings.HasPrefix(text, "HTTP/1.1 408 ") ||
+		!strings.Contains(text, `"code":"request_timeout"`) {
+		t.Errorf("a body that never came got\n%s", text)
+	}
+}
+
+// What a body's deadline leaves behind must not end a long answer.
+func TestBodyTimeoutDoesNotBoundAnswers(t *testing.T) {
+	s, _ := newServer(t, "hi", func(c *Config) { c.BodyTimeout = 50 * time.Millisecond })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := s.readBody(w, r); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-r.Context().Done():
+			t.Error("the request ended with its body's deadline")
+		case <-time.After(200 * time.Millisecond):
+		}
+	}))
+	defer server.Close()
+	resp, err := http.Post(server.URL, "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestPanicIsAnError(t *testing.T) {

@@ -24,9 +24,6 @@ type (
 	Error = jinja.Error
 )
 
-// ErrLimit is wrapped by errors of templates that run too long or produce too much.
-var ErrLimit = jinja.ErrLimit
-
 // ErrNoTemplate says that a checkpoint has no chat template.
 var ErrNoTemplate = errors.New("no chat template")
 

@@ -80,7 +80,8 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 func (c *Client) do(req *http.Request) (*http.Response, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("reach the coordinator: %w; is it running? start one with: conclave up", err)
+		return nil, fmt.Errorf("reach the coordinator: %w; is it running? start one with: conclave up",
+			err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
@@ -114,7 +115,8 @@ func (c *Client) Chat(ctx context.Context, r ChatRequest, each func(Delta)) erro
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions",
+		bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", c.url, err)
 	}
@@ -161,7 +163,10 @@ func readEvents(r io.Reader, each func(Delta)) error {
 			each(choice.Delta)
 		}
 	}
-	if err := lines.Err(); err != nil {
+	switch err := lines.Err(); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the answer broke off: %w", err)
+	case err != nil:
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return errors.New("the answer broke off: the coordinator closed the connection")

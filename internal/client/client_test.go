@@ -62,7 +62,8 @@ func TestReadEvents(t *testing.T) {
 		}
 	}
 	broken := io.MultiReader(strings.NewReader(fmt.Sprintf(piece, "a")), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if err := readEvents(broken, func(Delta) {}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := readEvents(broken, func(Delta) {}); !errors.Is(err, io.ErrUnexpectedEOF) ||
+		!strings.Contains(err.Error(), "broke off") {
 		t.Errorf("a connection that breaks: %v", err)
 	}
 }

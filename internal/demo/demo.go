@@ -27,9 +27,9 @@ type file struct {
 	data []byte
 }
 
-// Unpack writes the checkpoint into the folder dir/<content hash>, creates dir if needed, and returns the
-// folder's path. A folder that is already there is used again; files in it that are missing or differ from the
-// embedded ones are replaced.
+// Unpack writes the checkpoint into the folder dir/<content hash>, creates dir if needed, and
+// returns the folder's path. A folder that is already there is used again; files in it that are
+// missing or differ from the embedded ones are replaced.
 func Unpack(dir string) (path string, err error) {
 	files, err := readEmbedded()
 	if err != nil {
@@ -85,8 +85,8 @@ func contentHash(files []file) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// install writes the files to a fresh folder beside path and renames it to path. If another process was faster
-// the rename is refused, since the folder there is not empty, and that folder is used.
+// install writes the files to a fresh folder beside path and renames it to path. If another process
+// was faster the rename is refused, since the folder there is not empty, and that folder is used.
 func install(dir, path string, files []file) (err error) {
 	fresh, err := os.MkdirTemp(dir, ".unpack-*")
 	if err != nil {
@@ -108,9 +108,10 @@ func install(dir, path string, files []file) (err error) {
 	return nil
 }
 
-// mend replaces the files at path that are missing or wrong, each by one rename: a reader finds the old file or
-// the right one, and two processes that mend the same file write the same bytes. The checkpoint is small, so all
-// of it is compared: that costs milliseconds and also finds damage that keeps the size.
+// mend replaces the files at path that are missing or wrong, each by one rename: a reader finds the
+// old file or the right one, and two processes that mend the same file write the same bytes. The
+// checkpoint is small, so all of it is compared: that costs milliseconds and also finds damage that
+// keeps the size.
 func mend(path string, files []file) error {
 	for _, f := range files {
 		name := filepath.Join(path, f.name)
@@ -148,7 +149,8 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// writeSynced writes a new file and syncs it, so that no later rename outlives its bytes in a crash.
+// writeSynced writes a new file and syncs it, so that no later rename outlives its bytes in a
+// crash.
 func writeSynced(name string, data []byte) (err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

@@ -95,7 +95,9 @@ func Run(ctx context.Context, cfg Config, kill <-chan struct{}) error {
 	if err := os.RemoveAll(data); err != nil {
 		return fmt.Errorf("clear the registry of the last run: %w", err)
 	}
-	etcd, err := membership.StartEmbedded(membership.EmbeddedConfig{Dir: data, NoFsync: true, Log: cfg.Log})
+	etcd, err := membership.StartEmbedded(membership.EmbeddedConfig{
+		Dir: data, NoFsync: true, Log: cfg.Log,
+	})
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,8 @@ func checkFree(addr string) error {
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is in use, perhaps by another conclave: stop it or choose another address with --listen", addr)
+		return fmt.Errorf("%s is in use, perhaps by another conclave: "+
+			"stop it or choose another address with --listen", addr)
 	}
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)
@@ -138,8 +141,9 @@ func (cfg *Config) start(etcd string) []*child {
 	args := func(command, id string, more ...string) []string {
 		return append(append([]string{command, "--id", id}, common...), more...)
 	}
-	children := []*child{startChild(cfg, "coordinator", args("coordinator", "coordinator-1",
-		append([]string{"--listen", cfg.Listen, "--min-workers", strconv.Itoa(cfg.Workers)}, cfg.Coordinator...)...)...)}
+	front := []string{"--listen", cfg.Listen, "--min-workers", strconv.Itoa(cfg.Workers)}
+	children := []*child{startChild(cfg, "coordinator",
+		args("coordinator", "coordinator-1", append(front, cfg.Coordinator...)...)...)}
 	for i := range cfg.Workers {
 		id := fmt.Sprintf("worker-%d", i+1)
 		children = append(children, startChild(cfg, id, args("worker", id, cfg.Worker...)...))

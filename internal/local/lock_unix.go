@@ -22,7 +22,9 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("open the registry's directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("another conclave is running on %s: stop it or choose another address with --listen", dir), f.Close())
+		err = fmt.Errorf("another conclave is running on %s: "+
+			"stop it or choose another address with --listen", dir)
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

@@ -19,7 +19,9 @@ func (cfg *Config) awaitReady(ctx context.Context, etcd string) error {
 	if cfg.Progress != nil {
 		cfg.Progress.Begin(cfg.ExpertBytes)
 		defer cfg.Progress.End()
-		client, err := membership.Connect(ctx, membership.Config{Endpoints: []string{etcd}, Cluster: clusterName, Log: cfg.Log})
+		client, err := membership.Connect(ctx, membership.Config{
+			Endpoints: []string{etcd}, Cluster: clusterName, Log: cfg.Log,
+		})
 		if err != nil {
 			return err
 		}

@@ -39,9 +39,6 @@ func (s State) GossipPeers() []string {
 	return peers
 }
 
-// NewIncarnation draws a name for one run of a process.
-func NewIncarnation() string { return newIncarnation() }
-
 // AdvertisedAddr returns the host:port at which others reach a socket that
 // listens on bound. advertise is a host, or host:port, that takes precedence;
 // without it a socket bound to all addresses is advertised at this machine's

@@ -245,5 +245,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// newIncarnation draws the name of one run of a process.
-func newIncarnation() string { return rand.Text()[:16] }
+// NewIncarnation draws the name of one run of a process.
+func NewIncarnation() string { return rand.Text()[:16] }

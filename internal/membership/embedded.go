@@ -123,7 +123,7 @@ func etcdConfig(cfg EmbeddedConfig) *embed.Config {
 	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
 	// etcd derives the cluster's id from this: another data directory is another cluster, and
 	// clients notice.
-	ec.InitialClusterToken = newIncarnation()
+	ec.InitialClusterToken = NewIncarnation()
 	ec.TickMs = uint(embeddedTick.Milliseconds())
 	ec.ElectionMs = uint(embeddedElection.Milliseconds())
 	ec.AutoCompactionMode = embed.CompactorModeRevision

@@ -109,7 +109,7 @@ func (cfg *GossipConfig) complete() error {
 		errs = append(errs, err)
 	}
 	if cfg.Incarnation == "" {
-		cfg.Incarnation = newIncarnation()
+		cfg.Incarnation = NewIncarnation()
 	}
 	if err := checkID(cfg.Incarnation); err != nil {
 		errs = append(errs, fmt.Errorf("incarnation: %w", err))

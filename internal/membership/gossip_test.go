@@ -72,9 +72,9 @@ func TestGossipJoinMetaLeave(t *testing.T) {
 	if n, err := w.Join([]string{c.Addr(), w.Addr()}); n != 2 || err != nil {
 		t.Errorf("second join: %d, %v, want 2", n, err)
 	}
-	w.SetMeta(7, Load{Queue: 2.5, Busy: 0.75})
+	w.SetMeta(7, Load{Queue: 2.5})
 	e := until(t, c.Events(), "the load of w", func(e Event) bool { return e.Member.Epoch == 7 })
-	if e.Kind != EventUpdate || e.Member.Load != (Load{2.5, 0.75}) {
+	if e.Kind != EventUpdate || e.Member.Load != (Load{Queue: 2.5}) {
 		t.Errorf("update: %+v", e)
 	}
 	if m := find(c, "w"); m != e.Member {
@@ -290,7 +290,7 @@ func TestMetaFitsAndComesBack(t *testing.T) {
 		m := meta{
 			role:    rapid.SampledFrom(roles).Draw(t, "role"),
 			epoch:   rapid.Uint64().Draw(t, "epoch"),
-			load:    Load{rapid.Float32().Draw(t, "queue"), rapid.Float32().Draw(t, "busy")},
+			load:    Load{rapid.Float32().Draw(t, "queue")},
 			started: rapid.Int64().Draw(t, "started"),
 			addr:    rapid.String().Draw(t, "addr"),
 		}
@@ -300,7 +300,7 @@ func TestMetaFitsAndComesBack(t *testing.T) {
 		}
 	})
 	nan := float32(math.NaN())
-	if got, err := decodeMeta(meta{load: Load{nan, nan}}.encode()); err != nil || got.load != (Load{}) {
+	if got, err := decodeMeta(meta{load: Load{nan}}.encode()); err != nil || got.load != (Load{}) {
 		t.Errorf("load that is no number was read as %+v, %v", got.load, err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 // Load is how busy a member says it is.
 type Load struct {
 	Queue float32 // requests waiting
-	Busy  float32 // share of the last moments spent computing, 0 to 1
 }
 
 // clean replaces what is not a number by zero: members and events are compared for equality.
@@ -19,15 +18,12 @@ func (l Load) clean() Load {
 	if l.Queue != l.Queue {
 		l.Queue = 0
 	}
-	if l.Busy != l.Busy {
-		l.Busy = 0
-	}
 	return l
 }
 
 // meta is what travels in memberlist's node metadata. Its encoding, little-endian:
 //
-//	version u8 = 1 | role u8 | epoch u64 | queue f32 | busy f32 | started u64 | addr, the rest
+//	version u8 = 1 | role u8 | epoch u64 | queue f32 | started u64 | addr, the rest
 //
 // memberlist allows 512 bytes and panics at 513: lists of anything belong in etcd.
 type meta struct {
@@ -40,7 +36,7 @@ type meta struct {
 
 const (
 	metaVersion  = 1
-	metaFixed    = 1 + 1 + 8 + 4 + 4 + 8
+	metaFixed    = 1 + 1 + 8 + 4 + 8
 	maxAddrBytes = 256 // a host name of 253 would not fit with much else; IPv6 takes 47
 )
 
@@ -56,7 +52,6 @@ func (m meta) encode() []byte {
 	b = append(b, metaVersion, code)
 	b = binary.LittleEndian.AppendUint64(b, m.epoch)
 	b = binary.LittleEndian.AppendUint32(b, math.Float32bits(m.load.Queue))
-	b = binary.LittleEndian.AppendUint32(b, math.Float32bits(m.load.Busy))
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.started))
 	return append(b, m.addr...)
 }
@@ -73,9 +68,8 @@ func decodeMeta(b []byte) (meta, error) {
 		epoch: binary.LittleEndian.Uint64(b[2:]),
 		load: Load{
 			Queue: math.Float32frombits(binary.LittleEndian.Uint32(b[10:])),
-			Busy:  math.Float32frombits(binary.LittleEndian.Uint32(b[14:])),
 		}.clean(),
-		started: int64(binary.LittleEndian.Uint64(b[18:])),
+		started: int64(binary.LittleEndian.Uint64(b[14:])),
 		addr:    string(b[metaFixed:]),
 	}, nil
 }

@@ -40,7 +40,7 @@ type Registration[T record] struct {
 // process restarted under the same id does not wait for the lease of the one before.
 func (c *Client) RegisterWorker(ctx context.Context, w Worker) (*Registration[Worker], error) {
 	if w.Incarnation == "" {
-		w.Incarnation = newIncarnation()
+		w.Incarnation = NewIncarnation()
 	}
 	if w.Started.IsZero() {
 		w.Started = time.Now().UTC()
@@ -53,7 +53,7 @@ func (c *Client) RegisterCoordinator(
 	ctx context.Context, k Coordinator,
 ) (*Registration[Coordinator], error) {
 	if k.Incarnation == "" {
-		k.Incarnation = newIncarnation()
+		k.Incarnation = NewIncarnation()
 	}
 	if k.Started.IsZero() {
 		k.Started = time.Now().UTC()
@@ -109,7 +109,6 @@ func (r *Registration[T]) Update(ctx context.Context, change func(*T)) error {
 	if err != nil {
 		return fmt.Errorf("update %s: %w", r.name, err)
 	}
-	r.wake()
 	for {
 		r.mu.Lock()
 		written, advanced := r.written, r.advanced
@@ -127,6 +126,14 @@ func (r *Registration[T]) Update(ctx context.Context, change func(*T)) error {
 	}
 }
 
+// Post is Update without the wait: the change is written as soon as etcd takes it.
+func (r *Registration[T]) Post(change func(*T)) error {
+	if _, err := r.set(change); err != nil {
+		return fmt.Errorf("update %s: %w", r.name, err)
+	}
+	return nil
+}
+
 // wake tells the keeper that there is something to write.
 func (r *Registration[T]) wake() {
 	select {
@@ -135,7 +142,7 @@ func (r *Registration[T]) wake() {
 	}
 }
 
-// set applies change to the value and returns the new version.
+// set applies change to the value, tells the keeper, and returns the new version.
 func (r *Registration[T]) set(change func(*T)) (version uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,6 +158,7 @@ func (r *Registration[T]) set(change func(*T)) (version uint64, err error) {
 	}
 	r.value, r.data = next, data
 	r.version++
+	r.wake()
 	return r.version, nil
 }
 

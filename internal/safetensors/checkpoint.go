@@ -183,19 +183,6 @@ func (c *Checkpoint) Files() []File {
 	return files
 }
 
-// WillNeed asks the operating system to read the tensor's pages ahead. It is a hint: it returns at
-// once, and does nothing where the system has no such call.
-func (c *Checkpoint) WillNeed(name string) error {
-	at, ok := c.tensors[name]
-	if !ok || at.file.data == nil {
-		return fmt.Errorf("read ahead: no tensor %s", quote(name))
-	}
-	if err := adviseWillNeed(at.file.data, at.entry.Begin, at.entry.End); err != nil {
-		return fmt.Errorf("read ahead %s of %s: %w", quote(name), at.file.name, err)
-	}
-	return nil
-}
-
 // Close unmaps the files; Data of every tensor becomes invalid. A second Close does nothing.
 func (c *Checkpoint) Close() error {
 	var errs []error
@@ -213,15 +200,20 @@ func (c *Checkpoint) Close() error {
 
 // openRegular opens a regular file that is long enough for a header and short enough to map.
 func openRegular(path string) (*os.File, int, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, 0, fmt.Errorf("%s: not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}
-	info, err := f.Stat()
+	info, err = f.Stat()
 	switch {
 	case err != nil:
-	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%s: not a regular file", path)
 	case info.Size() < prefixBytes || int64(int(info.Size())) != info.Size():
 		err = fmt.Errorf("%s: is %d bytes long, not a safetensors file this machine can map",
 			path, info.Size())

@@ -66,12 +66,6 @@ func TestOpenSharded(t *testing.T) {
 			t.Errorf("file %s: %d bytes, header %q", f.Name, f.Bytes, f.Header)
 		}
 	}
-	if err := ck.WillNeed("b"); err != nil {
-		t.Error(err)
-	}
-	if err := ck.WillNeed("c"); err == nil {
-		t.Error("reads ahead a tensor that is not there")
-	}
 	if err := errors.Join(ck.Close(), ck.Close()); err != nil {
 		t.Error(err)
 	}

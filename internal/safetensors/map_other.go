@@ -22,5 +22,3 @@ func mapFile(path string) ([]byte, error) {
 }
 
 func unmapFile([]byte) error { return nil }
-
-func adviseWillNeed([]byte, int64, int64) error { return nil }

@@ -4,7 +4,6 @@ package safetensors
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,12 +24,3 @@ func mapFile(path string) ([]byte, error) {
 }
 
 func unmapFile(data []byte) error { return unix.Munmap(data) }
-
-// adviseWillNeed starts reading [begin, end) of a mapping; the call wants whole pages.
-func adviseWillNeed(data []byte, begin, end int64) error {
-	begin -= begin % int64(os.Getpagesize())
-	if begin == end {
-		return nil
-	}
-	return unix.Madvise(data[begin:end], unix.MADV_WILLNEED)
-}

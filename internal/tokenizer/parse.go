@@ -24,6 +24,9 @@ func Load(path string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load tokenizer: %w", err)
 	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
 	if info.Size() > maxFileBytes {
 		return nil, fmt.Errorf("%s: %d bytes, more than the limit of %d",
 			path, info.Size(), maxFileBytes)

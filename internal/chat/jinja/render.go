@@ -42,9 +42,6 @@ type Template struct {
 	body []stmt
 }
 
-// Name is the name given to Parse.
-func (t *Template) Name() string { return t.name }
-
 // Render evaluates the template. Adjacent spans differ in Input. Errors are of type *Error.
 func (t *Template) Render(c Context) (spans []Span, err error) {
 	defer recoverFault(&err, t.name)

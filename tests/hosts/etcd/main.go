@@ -25,7 +25,9 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	etcd, err := membership.StartEmbedded(membership.EmbeddedConfig{ClientAddr: args[0], Dir: args[1], NoFsync: true})
+	etcd, err := membership.StartEmbedded(membership.EmbeddedConfig{
+		ClientAddr: args[0], Dir: args[1], NoFsync: true,
+	})
 	if err != nil {
 		return err
 	}

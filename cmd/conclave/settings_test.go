@@ -1,0 +1,84 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// parse reads a command line as run does.
+func parse(t *testing.T, args ...string) (*cli, error) {
+	t.Helper()
+	var c cli
+	parser, err := kong.New(&c, kong.DefaultEnvars("CONCLAVE"), kong.Configuration(readConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = parser.Parse(args)
+	return &c, err
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "conclave.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// The flag comes first, then the environment, the file and the default; in the
+// file, what stands under a command's name comes before the top level.
+func TestPrecedence(t *testing.T) {
+	file := writeConfig(t, "workers: 3\nmax-rows: 30\nup:\n  max-rows: 31\n")
+	up := func(args ...string) upCommand {
+		c, err := parse(t, append([]string{"up"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Up
+	}
+	if got := up(); got.Workers != 2 || got.MaxRows != 256 {
+		t.Errorf("defaults: %d workers, %d rows", got.Workers, got.MaxRows)
+	}
+	if got := up("--config", file); got.Workers != 3 || got.MaxRows != 31 {
+		t.Errorf("file: %d workers, %d rows, want 3 and 31", got.Workers, got.MaxRows)
+	}
+	t.Setenv("CONCLAVE_WORKERS", "4")
+	if got := up("--config", file); got.Workers != 4 {
+		t.Errorf("environment before file: %d workers, want 4", got.Workers)
+	}
+	if got := up("--config", file, "--workers", "5"); got.Workers != 5 {
+		t.Errorf("flag before environment: %d workers, want 5", got.Workers)
+	}
+}
+
+func TestSettingsThatMakeNoSense(t *testing.T) {
+	model := t.TempDir()
+	for _, test := range []struct{ args, file, want string }{
+		{"up --workers=0", "", "--workers is 0"},
+		{"up --max-rows=-1", "", "--max-rows is -1"},
+		{"up --patience=-3s", "", "--patience is -3s"},
+		{"coordinator --max-running=-1 --model " + model, "", "--max-running is -1"},
+		{"coordinator --threads=-2 --model " + model, "", "--threads is -2"},
+		{"coordinator --lease-ttl=-5s --model " + model, "", "--lease-ttl is -5s"},
+		{"worker --threads=-2 --model " + model, "", "--threads is -2"},
+		{"worker --gossip-port=-1 --model " + model, "", "--gossip-port is -1"},
+		{"up", "nope: 1", "nope is no flag"},
+		{"up", "up: {nope: 1}", "up.nope is no flag of conclave up"},
+		{"up", "worker: {workers: 1}", "worker.workers is no flag of conclave worker"},
+		{"status", "url: {a: 1}", "url: want a value"},
+		{"status", "status: {url: {a: 1}}", "url: want a value"},
+	} {
+		args := strings.Fields(test.args)
+		if test.file != "" {
+			args = append(args, "--config", writeConfig(t, test.file))
+		}
+		if _, err := parse(t, args...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s, file %q: error %v, want one with %q", test.args, test.file, err, test.want)
+		}
+	}
+}
