@@ -75,6 +75,7 @@ func parse(config, generation []byte) (*Spec, error) {
 		return nil, err
 	}
 	spec := f.read(c)
+	checkStops(c, spec)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -87,6 +88,7 @@ func parse(config, generation []byte) (*Spec, error) {
 		return nil, err
 	}
 	readGeneration(g, spec)
+	checkStops(g, spec)
 	if err := g.err(); err != nil {
 		return nil, err
 	}
@@ -227,6 +229,19 @@ func readStops(c *object, s *Spec) {
 	s.EOS = nil
 	for _, id := range c.integers("eos_token_id", 0, maxTokenID) {
 		s.EOS = append(s.EOS, int32(id))
+	}
+}
+
+// checkStops refuses ids that the model cannot produce: an answer would never end. Where another
+// field is wrong, its own error comes first.
+func checkStops(o *object, s *Spec) {
+	if o.err() != nil {
+		return
+	}
+	for _, id := range s.EOS {
+		if int(id) >= s.Vocab {
+			o.fail("eos_token_id", "is %d, but vocab_size is %d", id, s.Vocab)
+		}
 	}
 }
 

@@ -164,6 +164,7 @@ func TestRefusesConfig(t *testing.T) {
 		{"formats differ", edit{"dtype": "float16"}, `dtype: is "float16", but torch_dtype`},
 		{"stop token", edit{"eos_token_id": []any{1, -1}}, "eos_token_id: is -1, want between"},
 		{"stop token type", edit{"eos_token_id": "end"}, `eos_token_id: is "end", want an integer`},
+		{"stop token beyond the vocabulary", edit{"eos_token_id": []any{1, 1 << 22}}, "eos_token_id: is 4194304, but vocab_size is"},
 		{"architecture", edit{"architectures": []string{"LlamaForCausalLM"}}, `architectures: ["LlamaForCausalLM"] is not supported; known are Qwen3ForCausalLM, Qwen3MoeForCausalLM`},
 		{"architecture type", edit{"architectures": "x"}, `architectures: is "x", want a list of strings`},
 		{"architecture null", edit{"architectures": []any{nil}}, "architectures: is [null], want a list of strings"},
@@ -269,6 +270,7 @@ func TestGenerationConfig(t *testing.T) {
 		`{"top_p":1.5}`:             "generation_config.json: top_p: is 1.5, want between 0 and 1",
 		`{"top_k":2.5}`:             "generation_config.json: top_k: is 2.5, want an integer",
 		`{"repetition_penalty":-1}`: "generation_config.json: repetition_penalty: is -1",
+		`{"eos_token_id":151936}`:   "generation_config.json: eos_token_id: is 151936, but vocab_size is 151936",
 		`7`:                         "generation_config.json: not a JSON object",
 	} {
 		if _, err := parse(config, []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -34,6 +34,16 @@ const (
 	exitUsage  = 2
 )
 
+// stopSignals are what ends a command in order: also a terminal that closes,
+// unless nohup has asked to live on.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
@@ -53,7 +63,7 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "conclave: %v\nRun conclave --help for usage.\n", err)
 		return exitUsage
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(&c); err != nil && !errors.Is(err, context.Canceled) {

@@ -166,7 +166,7 @@ func Load(dir string) (*Template, error) {
 		return nil, err
 	}
 	t := &Template{special: config.special}
-	src, err := os.ReadFile(filepath.Join(dir, templateFile))
+	src, err := readBounded(filepath.Join(dir, templateFile))
 	switch {
 	case err == nil:
 		t.main, err = jinja.Parse(string(src), templateFile)
@@ -202,6 +202,25 @@ func (t *Template) orError(dir string, err error) (*Template, error) {
 	return t, nil
 }
 
+// maxFileBytes bounds the files read here; the largest published
+// tokenizer_config.json has a quarter of a megabyte.
+const maxFileBytes = 16 << 20
+
+// readBounded reads a small regular file: opening a pipe would wait for its
+// writer.
+func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	case info.Size() > maxFileBytes:
+		return nil, fmt.Errorf("%s: has %d bytes, more than %d", path, info.Size(), maxFileBytes)
+	}
+	return os.ReadFile(path)
+}
+
 // tokenizerConfig is what this package needs of tokenizer_config.json.
 type tokenizerConfig struct {
 	templates map[string]string // by name: default, tool_use
@@ -211,7 +230,7 @@ type tokenizerConfig struct {
 // readConfig reads a tokenizer_config.json; a missing file is an empty one.
 func readConfig(path string) (tokenizerConfig, error) {
 	c := tokenizerConfig{templates: map[string]string{}, special: map[string]string{}}
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
