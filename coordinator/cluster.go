@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/coordinator/engine"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/shard"
 )
@@ -64,8 +65,9 @@ func (c *cluster) announce(epoch uint64) {
 	}
 }
 
-// follow feeds the dispatcher until ctx ends.
-func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
+// follow feeds the dispatcher, and tells the others by gossip how many requests
+// wait here, until ctx ends.
+func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher, e *engine.Engine) {
 	states := c.seat.Client.Watch(ctx)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -84,7 +86,8 @@ func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher) {
 				d.Update(c.view(c.snapshot(), c.seat.Gossip.Members()))
 			}
 		case <-ticker.C:
-			c.seat.Gossip.SetMeta(c.seat.Registration.Value().TableEpoch, membership.Load{})
+			c.seat.Gossip.SetMeta(c.seat.Registration.Value().TableEpoch,
+				membership.Load{Queue: float32(e.Stats().Waiting)})
 		case epoch := <-c.settled:
 			c.publish(epoch)
 		case <-ctx.Done():

@@ -232,7 +232,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { c.cluster.follow(background, c.dispatcher) })
+	wg.Go(func() { c.cluster.follow(background, c.dispatcher, c.engine) })
 	wg.Go(func() { c.cluster.seat.Gossip.Acquaint(background, c.cluster.peers) })
 	wg.Go(func() { c.controller().run(background) })
 	if err := c.openAPI(); err != nil {

@@ -45,6 +45,8 @@ type FrontStatus struct {
 	Started    time.Time `json:"started"`
 	// Gossip is what gossip says of it: alive, dead or unknown.
 	Gossip string `json:"gossip"`
+	// Queue is the number of requests that wait there, by its own account.
+	Queue float32 `json:"queue"`
 }
 
 // WorkerStatus is one worker of the cluster.
@@ -114,7 +116,7 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 	for _, k := range state.Coordinators {
 		s.Coordinators = append(s.Coordinators, FrontStatus{
 			ID: k.ID, Addr: k.Addr, TableEpoch: k.TableEpoch, Started: k.Started,
-			Gossip: cmp.Or(gossip[k.Incarnation], "unknown"),
+			Gossip: cmp.Or(gossip[k.Incarnation], "unknown"), Queue: queue[k.Incarnation],
 		})
 	}
 	for _, m := range state.Workers {

@@ -65,7 +65,7 @@ func TestStatusJSON(t *testing.T) {
 			"running": 1.0, "waiting": 2.0, "pages_used": 3.0, "pages_total": 4.0, "preemptions": 5.0, "steps": 6.0,
 		},
 		"coordinators": []any{object{
-			"id": "c1", "addr": "c:1", "table_epoch": 4.0, "started": "2026-01-02T03:04:05Z", "gossip": "unknown",
+			"id": "c1", "addr": "c:1", "table_epoch": 4.0, "started": "2026-01-02T03:04:05Z", "gossip": "unknown", "queue": 0.0,
 		}},
 		"workers": []any{
 			object{

@@ -131,7 +131,7 @@ func rowBits(r *rand.Rand, line func(string, []float32)) {
 		var table []float32
 		cos, sin := make([]float32, 64), make([]float32, 64)
 		for _, pos := range []int{0, 1, 2, 3, 77, 1000, 40959, 262143} {
-			RotaryTable(theta, 128, pos, cos, sin)
+			NewRotary(theta, 128).Table(pos, cos, sin)
 			table = append(append(table, cos...), sin...)
 		}
 		line(fmt.Sprintf("rotary theta=%g", theta), table)

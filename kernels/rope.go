@@ -2,18 +2,28 @@ package kernels
 
 import "math"
 
-// RotaryTable fills cos and sin, dims/2 each, for position pos: the angle of pair i is pos·inv_i
-// with inv_i = theta^(-2i/dims). inv_i is computed in float64 and rounded to float32, the angle is
-// a float32 product, and its cosine and sine are rounded from float64, as the reference models do.
-// (The float64 functions are package math's, which another architecture may round differently; of
-// the float32 results one in some 10^8 could then differ.)
-// Su et al., "RoFormer", 2021.
-func RotaryTable(theta float64, dims, pos int, cos, sin []float32) {
-	if len(cos) != dims/2 || len(sin) != dims/2 {
-		panic("kernels: RotaryTable needs dims/2 cosines and sines")
+// Rotary is the frequencies of a rotary embedding: inv_i = theta^(-2i/dims) for each of dims/2
+// pairs, computed in float64 and rounded to float32. Su et al., "RoFormer", 2021.
+type Rotary struct{ inverse []float32 }
+
+// NewRotary returns the frequencies for the first dims values of a head.
+func NewRotary(theta float64, dims int) Rotary {
+	r := Rotary{make([]float32, dims/2)}
+	for i := range r.inverse {
+		r.inverse[i] = float32(math.Pow(theta, -float64(2*i)/float64(dims)))
 	}
-	for i := range cos {
-		inverse := float32(math.Pow(theta, -float64(2*i)/float64(dims)))
+	return r
+}
+
+// Table fills cos and sin, dims/2 each, for position pos: the angle of pair i is pos·inv_i, a
+// float32 product, and its cosine and sine are rounded from float64, as the reference models do.
+// They come from package math, so that an odd bit, about one in 10⁸, may differ on another
+// architecture.
+func (r Rotary) Table(pos int, cos, sin []float32) {
+	if len(cos) != len(r.inverse) || len(sin) != len(r.inverse) {
+		panic("kernels: Rotary.Table needs dims/2 cosines and sines")
+	}
+	for i, inverse := range r.inverse {
 		s, c := math.Sincos(float64(float32(pos) * inverse))
 		cos[i], sin[i] = float32(c), float32(s)
 	}

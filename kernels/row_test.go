@@ -57,7 +57,7 @@ func TestReferenceVectors(t *testing.T) {
 	}
 	dims := len(v.Rope.X)
 	cos, sin := make([]float32, dims/2), make([]float32, dims/2)
-	RotaryTable(v.Rope.Theta, dims, v.Rope.Position, cos, sin)
+	NewRotary(v.Rope.Theta, dims).Table(v.Rope.Position, cos, sin)
 	RopeHalf(v.Rope.X, cos, sin)
 	for i, want := range v.Rope.HalfSplit {
 		if math.Abs(float64(v.Rope.X[i])-want) > 1e-7 {
@@ -72,13 +72,13 @@ func TestReferenceVectors(t *testing.T) {
 	}
 }
 
-// TestRotaryTableFarOut checks the angles that the formula's float32 product gives, at positions
+// TestRotaryFarOut checks the angles that the formula's float32 product gives, at positions
 // where float64 angles would differ.
-func TestRotaryTableFarOut(t *testing.T) {
+func TestRotaryFarOut(t *testing.T) {
 	const dims = 128
 	cos, sin := make([]float32, dims/2), make([]float32, dims/2)
 	for _, pos := range []int{0, 1, 40959, 262143} {
-		RotaryTable(1e6, dims, pos, cos, sin)
+		NewRotary(1e6, dims).Table(pos, cos, sin)
 		for i := range cos {
 			inverse := float32(1 / math.Pow(1e6, float64(2*i)/dims))
 			angle := float64(float32(pos) * inverse)

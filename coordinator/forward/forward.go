@@ -49,6 +49,7 @@ type Model struct {
 	w       *weights
 	cache   *kvcache.Cache
 	pool    *kernels.Pool
+	rotary  kernels.Rotary
 	experts Experts
 	scratch scratch
 	// Trace, if set, sees the residual stream [rows, hidden] after the
@@ -82,7 +83,10 @@ func New(ctx context.Context, cfg Config) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{spec: cfg.Spec, w: w, cache: cfg.Cache, pool: cfg.Pool, experts: cfg.Experts}
+	m := &Model{
+		spec: cfg.Spec, w: w, cache: cfg.Cache, pool: cfg.Pool, experts: cfg.Experts,
+		rotary: kernels.NewRotary(cfg.Spec.Rotary.Theta, cfg.Spec.Rotary.Dims),
+	}
 	s, a, n := &m.scratch, cfg.Spec.Attention, cfg.MaxRows
 	floats := func(width int) []float32 { return make([]float32, n*width) }
 	s.x, s.h, s.y = floats(cfg.Spec.Hidden), floats(cfg.Spec.Hidden), floats(cfg.Spec.Hidden)
@@ -142,8 +146,7 @@ func (m *Model) embed(rows []Row, x []float32) {
 	}
 	half := m.spec.Rotary.Dims / 2
 	for i, r := range rows {
-		kernels.RotaryTable(m.spec.Rotary.Theta, m.spec.Rotary.Dims, r.Pos,
-			m.scratch.cos[i*half:(i+1)*half], m.scratch.sin[i*half:(i+1)*half])
+		m.rotary.Table(r.Pos, m.scratch.cos[i*half:(i+1)*half], m.scratch.sin[i*half:(i+1)*half])
 	}
 }
 
