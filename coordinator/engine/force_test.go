@@ -140,3 +140,99 @@ func TestCancelWhileForced(t *testing.T) {
 		t.Errorf("ended with %+v", end)
 	}
 }
+
+// phrases is a constraint: the completion is one of some sentences.
+type phrases struct {
+	said      []int32
+	sentences [][]int32
+}
+
+func (p *phrases) follows(token int32) bool {
+	said := append(slices.Clone(p.said), token)
+	return slices.ContainsFunc(p.sentences, func(s []int32) bool {
+		return len(s) >= len(said) && slices.Equal(s[:len(said)], said)
+	})
+}
+
+func (p *phrases) Mask(allowed []uint64, _ int) {
+	clear(allowed)
+	for token := range int32(testTokens) {
+		if p.follows(token) {
+			allowed[token/64] |= 1 << (token % 64)
+		}
+	}
+}
+
+func (p *phrases) Accept(token int32) bool {
+	if !p.follows(token) {
+		return false
+	}
+	p.said = append(p.said, token)
+	return true
+}
+
+func (p *phrases) MayEnd() bool {
+	return slices.ContainsFunc(p.sentences, func(s []int32) bool { return slices.Equal(s, p.said) })
+}
+
+func (p *phrases) MustEnd() bool {
+	return p.MayEnd() && !slices.ContainsFunc(p.sentences, func(s []int32) bool {
+		return len(s) > len(p.said) && slices.Equal(s[:len(p.said)], p.said)
+	})
+}
+
+// A constraint holds from its entry on, lets the completion end only where it
+// may, and ends it where it must.
+func TestConstraint(t *testing.T) {
+	const stop = 7
+	e, _ := start(t, 12)
+	for _, test := range []struct {
+		name      string
+		force     Forced
+		sentences [][]int32
+		want      []int32
+	}{
+		{"from the beginning", Forced{After: -1}, [][]int32{{3, 4, 5}}, []int32{3, 4, 5}},
+		{"behind what is forced", Forced{After: -1, Tokens: []int32{9, 9}}, [][]int32{{3}},
+			[]int32{9, 9, 3}},
+		{"where it would stop", Forced{After: 2}, [][]int32{{6, 6}}, []int32{2, 6, 6}},
+		{"stop id inside", Forced{After: -1}, [][]int32{{stop, stop, 5}}, []int32{stop, stop, 5}},
+		{"a way out", Forced{After: -1}, [][]int32{{3}, {3, stop, 4}}, []int32{3, stop}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.force.Then = &phrases{sentences: test.sentences}
+			bias := map[int32]float32{stop: 50}
+			events, err := e.Submit(t.Context(), Request{
+				Prompt: prompt(1, 5), MaxTokens: 20, Logprobs: -1, StopIDs: []int32{stop},
+				Sampling: sample.Params{LogitBias: bias}, Force: []Forced{test.force},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := finish(t, events)
+			if last(got).Finish != FinishStop {
+				t.Errorf("finish %q (%v)", last(got).Finish, last(got).Err)
+			}
+			if said := tokens(got); !slices.Equal(said, test.want) {
+				t.Errorf("said %d, want %d", said, test.want)
+			}
+		})
+	}
+}
+
+// No stop id comes before MinTokens, and one does after.
+func TestMinTokens(t *testing.T) {
+	const stop = 7
+	e, _ := start(t, 12)
+	events, err := e.Submit(t.Context(), Request{
+		Prompt: prompt(2, 5), MaxTokens: 20, MinTokens: 6, Logprobs: -1, StopIDs: []int32{stop},
+		Sampling: sample.Params{LogitBias: map[int32]float32{stop: 50}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := finish(t, events)
+	if said := tokens(got); len(said) != 7 || slices.Index(said, stop) != 6 {
+		t.Errorf("said %d, want six tokens and then %d", said, stop)
+	}
+}

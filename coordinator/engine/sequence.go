@@ -20,6 +20,7 @@ type sequence struct {
 	kv      kvcache.Sequence
 	sampler *sample.Sampler
 	force   forcing
+	allowed []uint64       // the mask of a constraint; nil before there is one
 	prompt  []TokenLogprob // log-probabilities of the prompt so far
 	share   int            // positions computed in the step at hand
 }
@@ -63,30 +64,69 @@ func (s *sequence) checkPrompt() error {
 	return nil
 }
 
-// next chooses the next token: the sampler's, unless another one is forced.
-func (s *sequence) next(logits []float32) (int32, error) {
-	if s.force.done() {
-		return s.sampler.Next(logits)
+// next chooses the next token: the sampler's under the request's constraint,
+// unless another one is forced. last says that the completion ends with it:
+// it is a stop id, or nothing may follow.
+func (s *sequence) next(logits []float32, context int) (token int32, last bool, err error) {
+	constraint := s.force.constraint()
+	var allowed []uint64
+	if constraint != nil {
+		allowed = s.mask(constraint, min(s.req.MaxTokens-s.generated(), context-len(s.tokens)))
 	}
-	token, err := s.sampler.Choose(logits)
+	var banned []int32
+	if s.generated() < s.req.MinTokens {
+		banned = s.req.StopIDs
+	}
+	token, err = s.sampler.Choose(logits, allowed, banned)
 	if err != nil {
-		return -1, err
+		return -1, false, err
 	}
-	token = s.force.next(token, s.req.StopIDs)
+	if constraint == nil {
+		token = s.force.next(token, s.req.StopIDs)
+		last = s.stops(token) || s.force.ends()
+	} else if last = s.stops(token); !last {
+		if !constraint.Accept(token) {
+			return -1, false, fmt.Errorf("the constraint allowed token %d and does not take it", token)
+		}
+		last = constraint.MustEnd()
+	}
 	s.sampler.Remember(token)
-	return token, nil
+	return token, last, nil
+}
+
+// mask returns the tokens that constraint allows next, of left tokens that may
+// still come, and the stop ids where it may end.
+func (s *sequence) mask(constraint Constraint, left int) []uint64 {
+	if s.allowed == nil {
+		s.allowed = make([]uint64, (s.sampler.Vocab()+63)/64)
+	}
+	constraint.Mask(s.allowed, left)
+	if constraint.MayEnd() {
+		for _, id := range s.req.StopIDs {
+			if int(id) < s.sampler.Vocab() {
+				s.allowed[id/64] |= 1 << (id % 64)
+			}
+		}
+	}
+	return s.allowed
+}
+
+// stops reports whether token is one that ends the completion here.
+func (s *sequence) stops(token int32) bool {
+	return slices.Contains(s.req.StopIDs, token) && !s.force.holds()
 }
 
 // accept takes a new token and returns the event that reports it; Finish is
-// set if it is the last, given the number of positions a sequence may have.
-func (s *sequence) accept(token int32, logits []float32, context int) Event {
+// set if it is the last: because next said so, or by the number of positions a
+// sequence may have.
+func (s *sequence) accept(token int32, last bool, logits []float32, context int) Event {
 	s.tokens = append(s.tokens, token)
 	e := Event{Token: token}
 	if s.req.Logprobs >= 0 {
 		e.Logprob = describe(logits, token, s.req.Logprobs)
 	}
 	switch {
-	case slices.Contains(s.req.StopIDs, token) && !s.force.holds():
+	case last:
 		e.Finish = FinishStop
 	case s.generated() >= s.req.MaxTokens, len(s.tokens) >= context:
 		e.Finish = FinishLength

@@ -160,12 +160,12 @@ func (e *Engine) advance(s *sequence, logits []float32) bool {
 		}
 		s.out.put(first)
 	}
-	token, err := s.next(logits)
+	token, last, err := s.next(logits, e.context)
 	if err != nil {
 		e.release(s, Event{Token: -1, Finish: FinishError, Err: err})
 		return true
 	}
-	event := s.accept(token, logits, e.context)
+	event := s.accept(token, last, logits, e.context)
 	if event.Finish == "" {
 		s.out.put(event)
 		return false

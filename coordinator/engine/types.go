@@ -18,8 +18,17 @@ type Request struct {
 	// MaxTokens bounds the completion. Zero is allowed only with
 	// PromptLogprobs: the prompt is then scored and nothing is generated.
 	MaxTokens int
+	// MinTokens is how many tokens come before a stop id may.
+	MinTokens int
 	// StopIDs end the completion; the stopping token itself is delivered.
 	StopIDs []int32
+	// Priority orders requests that wait: lower ones come first, equal ones in
+	// order of arrival. Under pressure those that came last by this order give
+	// their place back.
+	Priority int
+	// CacheSalt keeps the prompt's pages apart: only requests with an equal salt
+	// share them.
+	CacheSalt string
 	// Logprobs is the number of alternatives reported with each token: 0
 	// reports the chosen token alone, -1 reports nothing.
 	Logprobs int
@@ -48,6 +57,9 @@ type Event struct {
 	Token int32
 	// Logprob describes Token when the request asked for it.
 	Logprob TokenLogprob
+	// Cached is, on the first event, how many tokens of the prompt were found in
+	// the prefix cache.
+	Cached int
 	// Prompt holds one entry per prompt token, once, before the first token;
 	// the first entry has no probability (Token set, Logprob 0, Top nil).
 	Prompt []TokenLogprob
@@ -89,6 +101,8 @@ var (
 	ErrQueueFull = errors.New("too many requests are waiting")
 	// ErrDraining says that the engine takes no new requests because it stops.
 	ErrDraining = errors.New("the coordinator is shutting down")
+	// ErrDeadline says that a request's own deadline passed before it was done.
+	ErrDeadline = errors.New("the request's deadline has passed")
 	// ErrInvalid says that a request contradicts itself or the model.
 	ErrInvalid = errors.New("invalid request")
 )

@@ -64,6 +64,8 @@ type Sampler struct {
 	buckets []bucket
 	keys    []uint64 // members of the bucket that a cut falls into
 	blocks  []uint64 // weight of each block of blockTokens ids
+
+	copied []float32 // the logits under a mask
 }
 
 // biased is a token with a logit or with what is added to its logit.
@@ -109,7 +111,7 @@ func New(p Params, vocab int, prompt []int32) *Sampler {
 
 // Next chooses the next token and remembers it.
 func (s *Sampler) Next(logits []float32) (int32, error) {
-	token, err := s.Choose(logits)
+	token, err := s.Choose(logits, nil, nil)
 	if err == nil {
 		s.Remember(token)
 	}
@@ -123,20 +125,54 @@ func (s *Sampler) Remember(token int32) {
 	}
 }
 
-// Choose chooses the next token from logits [>= vocab] f32. The error is a
-// *LogitError.
-func (s *Sampler) Choose(logits []float32) (int32, error) {
+// Vocab returns the number of ids that may be drawn.
+func (s *Sampler) Vocab() int { return s.vocab }
+
+// Choose chooses the next token from logits [>= vocab] f32. allowed, if not
+// nil, has bit i%64 of word i/64 set for every id i that may be chosen; banned
+// ids may not. The error is a *LogitError.
+func (s *Sampler) Choose(logits []float32, allowed []uint64, banned []int32) (int32, error) {
 	if len(logits) < s.vocab {
 		panic("sample: fewer logits than the vocabulary has tokens")
 	}
 	logits = logits[:s.vocab]
+	if allowed != nil {
+		logits = s.masked(logits, allowed)
+	}
 	s.adjust(logits)
+	s.ban(logits, banned)
 	token, err := s.choose(logits)
 	s.restore(logits)
 	if err != nil {
 		return -1, err
 	}
 	return token, nil
+}
+
+// masked returns a copy of logits in which what allowed leaves out is minus
+// infinity. NaN stays what it is: it tells of a broken model.
+func (s *Sampler) masked(logits []float32, allowed []uint64) []float32 {
+	if len(allowed) < (s.vocab+63)/64 {
+		panic("sample: the mask is smaller than the vocabulary")
+	}
+	s.copied = append(s.copied[:0], logits...)
+	least := float32(math.Inf(-1))
+	for i, l := range s.copied {
+		if allowed[i/64]>>(i%64)&1 == 0 && l == l {
+			s.copied[i] = least
+		}
+	}
+	return s.copied
+}
+
+// ban makes ids impossible, until restore.
+func (s *Sampler) ban(logits []float32, ids []int32) {
+	for _, id := range ids {
+		if s.valid(id) {
+			s.undo = append(s.undo, biased{id, logits[id]})
+			logits[id] = float32(math.Inf(-1))
+		}
+	}
 }
 
 // choose picks a token from adjusted logits.
