@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/engine"
@@ -14,19 +13,18 @@ import (
 // the engine's terms.
 type experts struct{ d *dispatch.Dispatcher }
 
-// Run implements forward.Experts.
-func (x experts) Run(
-	ctx context.Context, layer int, in []float32, c router.Choice, out []float32,
-) error {
-	err := x.d.Run(ctx, layer, in, c, out)
-	var lost *dispatch.UnavailableError
-	switch {
-	case errors.As(err, &lost):
+// Send implements forward.Experts.
+func (x experts) Send(micro, layer int, in []float32, c router.Choice) {
+	x.d.Send(micro, layer, in, c)
+}
+
+// Receive implements forward.Experts.
+func (x experts) Receive(ctx context.Context, micro int, out []float32) error {
+	err := x.d.Receive(ctx, micro, out)
+	if lost := new(dispatch.UnavailableError); errors.As(err, &lost) {
 		return &engine.UnavailableError{Reason: lost.Error()}
-	case err != nil:
-		return fmt.Errorf("run experts of layer %d: %w", layer, err)
 	}
-	return nil
+	return err // forward names the layer
 }
 
 // serving is the engine as the API sees it, ready only when every expert can

@@ -21,6 +21,7 @@ import (
 // cluster is a coordinator's forward pass in this process, with workers behind
 // real gRPC on loopback.
 type cluster struct {
+	steps      int // taken so far: every other one in two micro-batches
 	spec       *model.Spec
 	checkpoint *safetensors.Checkpoint
 	cache      *kvcache.Cache
@@ -213,8 +214,12 @@ func (c *cluster) rows(t *testing.T, s *testSequence, tokens []int32, all bool) 
 func (c *cluster) step(t *testing.T, rows []forward.Row) []float32 {
 	t.Helper()
 	c.dispatcher.Begin()
-	defer c.dispatcher.End()
-	logits, err := c.model.Step(t.Context(), rows)
+	defer c.dispatcher.End(t.Context())
+	parts := 1 // whoever traces wants to see the rows together
+	if c.steps++; c.model.Trace == nil && c.model.TraceChoice == nil {
+		parts += c.steps % forward.MicroBatches
+	}
+	logits, err := c.model.Step(t.Context(), rows, parts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -85,15 +84,19 @@ func (e *UnavailableError) Error() string {
 // Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Cause }
 
-// Dispatcher runs experts on workers. Begin, Run and End are for one caller at
-// a time; the rest is safe for concurrent use.
+// Flights is how many layers' calls may be under way at once: one for each
+// micro-batch of a step. Two keep workers busy while the coordinator attends;
+// more would only read weights more often.
+const Flights = 2
+
+// Dispatcher runs experts on workers. Begin, Send, Receive and End are for one
+// caller at a time; the rest is safe for concurrent use.
 type Dispatcher struct {
 	cfg     Config
 	fleet   *fleet
 	step    *snapshot // what the step in flight routes by
-	route   router.Route
-	replies []*wire.Response // one for each call of the route
-	next    uint64           // the last request's id
+	flights [Flights]flight
+	next    uint64 // the last request's id
 	row     []float32
 }
 
@@ -143,135 +146,17 @@ func (d *Dispatcher) Close() { d.fleet.close() }
 // Begin starts a step: its layers use one table, unless that one fails.
 func (d *Dispatcher) Begin() { d.step = d.fleet.pin() }
 
-// End ends the step.
-func (d *Dispatcher) End() {
+// End ends the step. Answers that nobody received are taken, so that no lane is
+// left with one; ctx bounds the wait.
+func (d *Dispatcher) End(ctx context.Context) {
+	for i := range d.flights {
+		if f := &d.flights[i]; f.away {
+			_ = d.collect(ctx, f) // nobody asked for it
+			f.away = false
+		}
+	}
 	d.step = nil
 	d.fleet.unpin()
-}
-
-// Run sets out [tokens, hidden] to the weighted sum of the chosen experts'
-// outputs for x [tokens, hidden]. It tries until every expert has answered,
-// ctx ends, a worker rejects the request itself, or the experts have been out
-// of reach for longer than the configured patience (*UnavailableError).
-func (d *Dispatcher) Run(
-	ctx context.Context, layer int, x []float32, c router.Choice, out []float32,
-) error {
-	var began time.Time // when this call failed first
-	var cause error
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		missing := d.route.Plan(d.step.table, layer, c) >= 0
-		if !missing {
-			if cause = d.exchange(ctx, layer, x); cause == nil {
-				d.combine(out)
-				return nil
-			}
-			var rejected *rejectedError
-			if errors.As(cause, &rejected) {
-				return cause
-			}
-		}
-		if began.IsZero() {
-			began = time.Now()
-		}
-		if err := d.reroute(ctx, began, missing, cause); err != nil {
-			return err
-		}
-	}
-}
-
-// ErrClosed is returned by a call that the closing of the dispatcher
-// interrupted.
-var ErrClosed = errors.New("dispatcher is closed")
-
-// retryRefused is how soon a layer is routed again when a worker refused it
-// though the table has not changed: its news may still be on their way.
-const retryRefused = 20 * time.Millisecond
-
-// reroute makes a table newer than the step's the step's, and waits for it
-// while there is patience left.
-func (d *Dispatcher) reroute(
-	ctx context.Context, began time.Time, missing bool, cause error,
-) error {
-	left := d.cfg.Patience - time.Since(began)
-	s := d.step
-	d.step = d.fleet.pin()
-	if d.step != s && left > 0 {
-		return nil
-	}
-	if s = d.step; missing && !s.lost.IsZero() {
-		left = min(left, d.cfg.Patience-time.Since(s.lost))
-	}
-	if left <= 0 {
-		reason := s.table.Missing()
-		if reason == "" {
-			reason = "workers keep failing"
-		}
-		return &UnavailableError{Reason: reason, Cause: cause}
-	}
-	var refused *refusedError
-	if errors.As(cause, &refused) {
-		left = min(left, retryRefused)
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.fleet.ctx.Done():
-		return ErrClosed
-	case <-timer.C:
-	case <-s.changed:
-	}
-	d.step = d.fleet.pin()
-	return nil
-}
-
-// exchange sends the route's calls and waits for all answers.
-func (d *Dispatcher) exchange(ctx context.Context, layer int, x []float32) (failed error) {
-	s, calls := d.step, d.route.Calls
-	d.replies = d.replies[:0]
-	for i := range calls {
-		l := s.lanes[calls[i].Holder]
-		d.encode(l, s.table.Epoch, layer, &calls[i], x)
-		if failed = l.send(d.cfg.CallTimeout); failed != nil {
-			d.fleet.fail(l, failed)
-			break
-		}
-		d.replies = append(d.replies, nil)
-	}
-	// Every answer on its way is taken, so that no lane is left with one.
-	for i := range d.replies {
-		l := s.lanes[calls[i].Holder]
-		r, err := l.receive(ctx)
-		switch {
-		case err == nil:
-			d.replies[i] = r
-			err = d.check(l, r, &calls[i])
-		case ctx.Err() == nil:
-			d.fleet.fail(l, err)
-		}
-		if err != nil {
-			failed = err
-		}
-	}
-	return failed
-}
-
-func (d *Dispatcher) encode(l *lane, epoch uint64, layer int, c *router.Call, x []float32) {
-	h, f := d.cfg.Hidden, d.cfg.Format
-	d.next++
-	r := &l.req
-	r.ID, r.Epoch, r.Layer, r.Format = d.next, epoch, uint32(layer), f
-	r.Timeout, r.Tokens = d.cfg.CallTimeout, uint32(len(c.Tokens))
-	r.Experts, r.RowCounts, r.Rows, r.Weights = c.Experts, c.RowCounts, c.Rows, c.Weights
-	row := h * f.Size()
-	body := r.Activations.Reserve(&l.buffers, len(c.Tokens)*row)
-	for i, t := range c.Tokens {
-		f.Encode(body[i*row:(i+1)*row], x[int(t)*h:(int(t)+1)*h])
-	}
 }
 
 // refusedError is a worker's typed refusal; its lane is sound, and another
@@ -310,22 +195,4 @@ func (d *Dispatcher) check(l *lane, r *wire.Response, c *router.Call) error {
 	}
 	d.fleet.fail(l, err)
 	return err
-}
-
-// combine adds the outputs of all calls in ascending expert order.
-func (d *Dispatcher) combine(out []float32) {
-	clear(out)
-	h, f := d.cfg.Hidden, d.cfg.Format
-	row := h * f.Size()
-	for _, slot := range d.route.Slots {
-		c := &d.route.Calls[slot.Call]
-		body := d.replies[slot.Call].Outputs.Bytes()
-		for i := slot.First; i < slot.First+slot.Count; i++ {
-			f.Decode(d.row, body[i*row:(i+1)*row])
-			dst := out[c.Token(i)*h:][:h]
-			for j, v := range d.row {
-				dst[j] += v
-			}
-		}
-	}
 }

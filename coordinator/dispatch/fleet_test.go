@@ -162,7 +162,7 @@ func TestSettledEpochs(t *testing.T) {
 	if a.calls.Load() != 2 || b.calls.Load() != 0 {
 		t.Errorf("the step changed its table: calls a %d, b %d", a.calls.Load(), b.calls.Load())
 	}
-	r.d.End()
+	r.d.End(t.Context())
 	expect("the step is over", 3, 4)
 
 	r.d.Update(planOf(5, onB), r.workers)
@@ -174,7 +174,7 @@ func TestSettledEpochs(t *testing.T) {
 	if err := r.d.Run(t.Context(), 1, x, c, make([]float32, len(x))); err != nil {
 		t.Fatal(err)
 	}
-	r.d.End()
+	r.d.End(t.Context())
 	r.awaitLanes()
 	expect("the failure moved the step to 6", 3, 4, 5, 6)
 }

@@ -20,12 +20,16 @@ type hopCounters struct {
 	network, queue, compute atomic.Int64
 }
 
-func (h *hopCounters) add(r *wire.Response, roundTrip time.Duration) {
+// add counts a call that took roundTrip. behind, if positive, is how much of
+// that it was on its way behind an earlier call of the lane, whose answer had
+// not come: a queue, too.
+func (h *hopCounters) add(r *wire.Response, roundTrip, behind time.Duration) {
 	var queue, compute time.Duration
 	if r.Received <= r.Started && r.Started <= r.Finished &&
 		r.Finished-r.Received <= uint64(roundTrip) {
 		queue, compute = time.Duration(r.Started-r.Received), time.Duration(r.Finished-r.Started)
 	} // else the worker's clock is nonsense and it all counts as network
+	queue += min(max(behind, 0), roundTrip-queue-compute)
 	h.calls.Add(1)
 	h.queue.Add(int64(queue))
 	h.compute.Add(int64(compute))

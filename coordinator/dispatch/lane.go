@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,8 +14,9 @@ import (
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
 )
 
-// lane is an open stream to one worker. The dispatcher's caller sends on it,
-// one request at a time; a goroutine of the lane listens for the answers, so
+// lane is an open stream to one worker. The dispatcher's caller sends on it, at
+// most one request of each micro-batch at a time, and the worker answers in the
+// order of the requests; a goroutine of the lane listens for the answers, so
 // that a lane that breaks between requests is known to be broken.
 type lane struct {
 	worker string
@@ -27,20 +27,27 @@ type lane struct {
 	cancel context.CancelCauseFunc
 	hops   *hopCounters
 
-	// Written by the sender before it sets due; the listener reads them when
-	// it has cleared due.
-	req  wire.Request
-	sent time.Time
-	due  atomic.Bool // an answer to req is due
-	// timer cuts the lane unless it is stopped; it runs while an answer is due.
-	timer *time.Timer
+	calls [Flights]call
+	// due holds the micro-batches whose answers are due, in order. The sender
+	// writes a call before it puts it here; from then until the answer is out it
+	// is the listener's.
+	due chan int
 
 	buffers wire.Buffers
-	// replies are received into by turns: the sender may read one until it has
-	// sent the next request but one.
-	replies  [2]wire.Response
-	answers  chan *wire.Response // buffer 1, and at most one is due
-	listened chan struct{}       // closed when the listener has ended
+	// replies are received into by turns: one for each call that may be under
+	// way, and as many that may still be read.
+	replies  [2 * Flights]wire.Response
+	answered time.Time     // when the last answer came; the listener's
+	listened chan struct{} // closed when the listener has ended
+}
+
+// call is one request on its way.
+type call struct {
+	req  wire.Request
+	sent time.Time
+	// timer cuts the lane unless it is stopped; it runs while an answer is due.
+	timer  *time.Timer
+	answer chan *wire.Response // buffer 1
 }
 
 var (
@@ -63,7 +70,7 @@ func openLane(ctx context.Context, cfg *Config, id, addr string, hops *hopCounte
 	}
 	l := &lane{
 		worker: id, conn: conn, hops: hops,
-		answers: make(chan *wire.Response, 1), listened: make(chan struct{}),
+		due: make(chan int, Flights), listened: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	if err := l.handshake(cfg); err != nil {
@@ -71,9 +78,12 @@ func openLane(ctx context.Context, cfg *Config, id, addr string, hops *hopCounte
 		_ = conn.Close() // nothing is pending on it
 		return nil, fmt.Errorf("open lane to worker %s at %s: %w", id, addr, err)
 	}
-	l.req.Buffers = &l.buffers
-	l.timer = time.AfterFunc(time.Hour, func() { l.cut(errLaneTimeout) })
-	l.timer.Stop()
+	for i := range l.calls {
+		c := &l.calls[i]
+		c.req.Buffers, c.answer = &l.buffers, make(chan *wire.Response, 1)
+		c.timer = time.AfterFunc(time.Hour, func() { l.cut(errLaneTimeout) })
+		c.timer.Stop()
+	}
 	go l.listen()
 	return l, nil
 }
@@ -105,12 +115,18 @@ func (l *lane) handshake(cfg *Config) error {
 	return err
 }
 
-// send hands req to the transport and starts the clock of its answer.
-func (l *lane) send(timeout time.Duration) error {
-	l.timer.Reset(timeout)
-	l.sent = time.Now()
-	l.due.Store(true)
-	err := l.stream.SendMsg(&l.req)
+// send hands the request of a micro-batch to the transport and starts the clock
+// of its answer.
+func (l *lane) send(micro int, timeout time.Duration) error {
+	c := &l.calls[micro]
+	c.timer.Reset(timeout)
+	c.sent = time.Now()
+	select {
+	case l.due <- micro:
+	case <-l.ctx.Done():
+		return l.failure()
+	}
+	err := l.stream.SendMsg(&c.req)
 	if errors.Is(err, io.EOF) {
 		<-l.ctx.Done() // the listener learns why
 		return l.failure()
@@ -121,11 +137,11 @@ func (l *lane) send(timeout time.Duration) error {
 	return nil
 }
 
-// receive waits for the answer to req. If ctx ends first, the lane is cut: its
-// answer would be taken for that of the next request.
-func (l *lane) receive(ctx context.Context) (*wire.Response, error) {
+// receive waits for the answer to the request of a micro-batch. If ctx ends
+// first, the lane is cut: its answer would be taken for that of the next one.
+func (l *lane) receive(ctx context.Context, micro int) (*wire.Response, error) {
 	select {
-	case r := <-l.answers:
+	case r := <-l.calls[micro].answer:
 		return r, nil
 	case <-l.ctx.Done():
 		return nil, l.failure()
@@ -138,32 +154,41 @@ func (l *lane) receive(ctx context.Context) (*wire.Response, error) {
 // listen takes answers off the stream until it ends.
 func (l *lane) listen() {
 	defer close(l.listened)
-	for i := 0; ; i = 1 - i {
+	for i := 0; ; i = (i + 1) % len(l.replies) {
 		r := &l.replies[i]
-		if err := l.hear(r); err != nil {
+		c, err := l.hear(r)
+		if err != nil {
 			l.cut(err)
 			return
 		}
-		l.answers <- r
+		c.answer <- r
 	}
 }
 
-// hear waits for one answer and holds it to the request.
-func (l *lane) hear(r *wire.Response) error {
+// hear waits for one answer and holds it to the request that is due.
+func (l *lane) hear(r *wire.Response) (*call, error) {
 	err := l.stream.RecvMsg(r)
 	switch {
 	case errors.Is(err, io.EOF):
-		return errHungUp
+		return nil, errHungUp
 	case err != nil:
-		return err
-	case !l.due.Swap(false):
-		return errUnasked
-	case r.ID != l.req.ID:
-		return fmt.Errorf("it answered request %d, expected %d", r.ID, l.req.ID)
+		return nil, err
 	}
-	l.timer.Stop()
-	l.hops.add(r, time.Since(l.sent))
-	return nil
+	var c *call
+	select {
+	case micro := <-l.due:
+		c = &l.calls[micro]
+	default:
+		return nil, errUnasked
+	}
+	if r.ID != c.req.ID {
+		return nil, fmt.Errorf("it answered request %d, expected %d", r.ID, c.req.ID)
+	}
+	c.timer.Stop()
+	now := time.Now()
+	l.hops.add(r, now.Sub(c.sent), l.answered.Sub(c.sent))
+	l.answered = now
+	return c, nil
 }
 
 // failure says why the lane has ended.
@@ -177,7 +202,9 @@ func (l *lane) cut(cause error) { l.cancel(cause) }
 // close cuts the lane and releases what it holds.
 func (l *lane) close() {
 	l.cut(context.Canceled)
-	l.timer.Stop()
+	for i := range l.calls {
+		l.calls[i].timer.Stop()
+	}
 	_ = l.conn.Close() // nothing is pending on it
 	<-l.listened
 }

@@ -262,7 +262,7 @@ func layer() ([]float32, router.Choice) {
 func (r *rig) run(ctx context.Context, x []float32, c router.Choice) ([]float32, error) {
 	out := make([]float32, len(x))
 	r.d.Begin()
-	defer r.d.End()
+	defer r.d.End(ctx)
 	return out, r.d.Run(ctx, 1, x, c, out)
 }
 

@@ -13,14 +13,15 @@ import (
 
 // Model runs one step; *forward.Model implements it.
 type Model interface {
-	// Step returns logits [rows that ask, vocab], valid until the next call.
-	Step(ctx context.Context, rows []forward.Row) ([]float32, error)
+	// Step returns logits [rows that ask, vocab], valid until the next call. It
+	// runs the rows in up to so many parts, which changes no bit.
+	Step(ctx context.Context, rows []forward.Row, parts int) ([]float32, error)
 }
 
 // Session brackets a step; *dispatch.Dispatcher implements it.
 type Session interface {
 	Begin()
-	End()
+	End(ctx context.Context)
 }
 
 // Config is what an engine is made of.

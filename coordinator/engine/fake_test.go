@@ -40,7 +40,7 @@ type fakeModel struct {
 type batch struct{ rows, logits int }
 
 // Step implements Model.
-func (m *fakeModel) Step(ctx context.Context, rows []forward.Row) ([]float32, error) {
+func (m *fakeModel) Step(ctx context.Context, rows []forward.Row, _ int) ([]float32, error) {
 	if m.entered != nil {
 		select {
 		case m.entered <- rows:

@@ -112,10 +112,10 @@ func (e *Engine) preemptYoungest() {
 func (e *Engine) forward(ctx context.Context) ([]float32, error) {
 	if e.cfg.Session != nil {
 		e.cfg.Session.Begin()
-		defer e.cfg.Session.End()
+		defer e.cfg.Session.End(ctx)
 	}
 	e.steps++
-	return e.cfg.Model.Step(ctx, e.rows)
+	return e.cfg.Model.Step(ctx, e.rows, 1)
 }
 
 // emit samples the sequences that have reached the end of their tokens and

@@ -17,26 +17,26 @@ import (
 // over the positions j ≤ the row's, or the latest of them in a layer with a
 // window; in a layer with sinks the softmax has one more logit, which has no
 // value. Query head i reads key-value head i / (Heads/KVHeads).
-func (m *Model) attend(rows []Row, layer int, w *layerWeights) {
-	s, a, hidden, n := &m.scratch, m.spec.Attention, m.spec.Hidden, len(rows)
-	h := s.h[:n*hidden]
-	m.pool.MatMul(s.q[:n*a.Heads*a.HeadDim], h, n, w.q)
-	m.pool.MatMul(s.k[:n*a.KVHeads*a.HeadDim], h, n, w.k)
-	m.pool.MatMul(s.v[:n*a.KVHeads*a.ValueDim], h, n, w.v)
+func (m *Model) attend(b *batch, layer int, w *layerWeights) {
+	s, a, n := &m.memory, m.spec.Attention, len(b.rows)
+	m.pool.MatMul(b.q, b.h, n, w.q)
+	m.pool.MatMul(b.k, b.h, n, w.k)
+	m.pool.MatMul(b.v, b.h, n, w.v)
 
-	s.project.rows, s.project.layer, s.project.w = rows, layer, w
+	s.project.batch, s.project.layer, s.project.w = b, layer, w
 	m.pool.Run(n, &s.project)
 
-	s.attention.rows, s.attention.layer, s.attention.sinks = rows, layer, w.sinks
+	s.attention.batch, s.attention.layer, s.attention.sinks = b, layer, w.sinks
 	m.pool.Run(n*a.KVHeads, &s.attention)
 
-	m.pool.MatMul(s.y[:n*hidden], s.o[:n*a.Heads*a.ValueDim], n, w.o)
+	m.pool.MatMul(b.y, b.o, n, w.o)
 }
 
-// rotate turns a row's query or key, which begins with the rotated values.
-func (m *Model) rotate(x []float32, row int) {
+// rotate turns the query or key of a row of b, which begins with the rotated
+// values.
+func (m *Model) rotate(x []float32, b *batch, row int) {
 	half := m.spec.Rotary.Dims / 2
-	cos, sin := m.scratch.cos[row*half:(row+1)*half], m.scratch.sin[row*half:(row+1)*half]
+	cos, sin := b.cos[row*half:(row+1)*half], b.sin[row*half:(row+1)*half]
 	if m.spec.Rotary.Interleaved {
 		kernels.RopeInterleaved(x[:2*half], cos, sin)
 		return
@@ -47,36 +47,36 @@ func (m *Model) rotate(x []float32, row int) {
 // projectJob finishes a row's queries, keys and values and caches the latter.
 type projectJob struct {
 	m     *Model
-	rows  []Row
+	batch *batch
 	layer int
 	w     *layerWeights
 }
 
 // Do implements kernels.Job for one row.
 func (j *projectJob) Do(row, _ int) {
-	m, a := j.m, j.m.spec.Attention
-	s, d := &m.scratch, a.HeadDim
+	m, a, b := j.m, j.m.spec.Attention, j.batch
+	d := a.HeadDim
 	heads := func(x []float32, n int, norm []float32) {
 		for i := range n {
 			head := x[(row*n+i)*d : (row*n+i+1)*d]
 			if norm != nil {
 				kernels.RMSNorm(head, head, norm, m.spec.NormEps)
 			}
-			m.rotate(head, row)
+			m.rotate(head, b, row)
 		}
 	}
-	heads(s.q, a.Heads, j.w.qNorm)
-	heads(s.k, a.KVHeads, j.w.kNorm)
-	r := j.rows[row]
+	heads(b.q, a.Heads, j.w.qNorm)
+	heads(b.k, a.KVHeads, j.w.kNorm)
+	r := b.rows[row]
 	key, value := m.cache.At(r.Seq, j.layer, r.Pos)
-	copy(key, s.k[row*len(key):(row+1)*len(key)])
-	copy(value, s.v[row*len(value):(row+1)*len(value)])
+	copy(key, b.k[row*len(key):(row+1)*len(key)])
+	copy(value, b.v[row*len(value):(row+1)*len(value)])
 }
 
 // attentionJob attends the query heads of one row that share a key-value head.
 type attentionJob struct {
 	m      *Model
-	rows   []Row
+	batch  *batch
 	layer  int
 	sinks  []float32   // [heads], or nil
 	scores [][]float32 // by thread: one page of scores
@@ -104,10 +104,10 @@ func (j *attentionJob) Do(item, thread int) {
 // head attends one query head. The softmax reduces page by page, so that the
 // bits depend on absolute positions alone.
 func (j *attentionJob) head(row, head, kv int, scores []float32) {
-	m, a, r := j.m, j.m.spec.Attention, j.rows[row]
+	m, a, r := j.m, j.m.spec.Attention, j.batch.rows[row]
 	at := row*a.Heads + head
-	q := m.scratch.q[at*a.HeadDim : (at+1)*a.HeadDim]
-	o := m.scratch.o[at*a.ValueDim : (at+1)*a.ValueDim]
+	q := j.batch.q[at*a.HeadDim : (at+1)*a.HeadDim]
+	o := j.batch.o[at*a.ValueDim : (at+1)*a.ValueDim]
 	stride, first := a.KVHeads*a.HeadDim, 0
 	if window := m.spec.Layers[j.layer].Window; window > 0 {
 		first = max(0, r.Pos+1-window)

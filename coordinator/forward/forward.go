@@ -12,11 +12,19 @@ import (
 	"github.com/conclave-serve/conclave/shard"
 )
 
-// Experts runs the routed experts of a layer: out [tokens, hidden] becomes the
-// weighted sum of the chosen experts' outputs for x [tokens, hidden].
+// Experts runs the routed experts of layers, for MicroBatches of them at once.
 type Experts interface {
-	Run(ctx context.Context, layer int, x []float32, c router.Choice, out []float32) error
+	// Send starts the chosen experts of layer for x [tokens, hidden], the rows
+	// of a micro-batch. x and c stay as they are until Receive has returned.
+	Send(micro, layer int, x []float32, c router.Choice)
+	// Receive waits for them, and sets out [tokens, hidden] to the weighted sum
+	// of their outputs.
+	Receive(ctx context.Context, micro int, out []float32) error
 }
+
+// MicroBatches is how many parts of a step may be under way at once: workers
+// compute the experts of one while the coordinator attends to the other.
+const MicroBatches = 2
 
 // Config is what a model is made of.
 type Config struct {
@@ -54,32 +62,13 @@ type Model struct {
 	rotary  kernels.Rotary
 	gate    *router.Gate
 	experts Experts
-	scratch scratch
-	// Trace, if set, sees the residual stream [rows, hidden] after the
-	// embedding (layer -1) and after each layer. For tests.
+	memory  memory
+	batches [MicroBatches]batch
+	// Trace, if set, sees the residual stream [rows, hidden] of each micro-batch
+	// after the embedding (layer -1) and after each layer. For tests.
 	Trace func(layer int, hidden []float32)
 	// TraceChoice, if set, sees what the gate of a layer chose. For tests.
 	TraceChoice func(layer int, c router.Choice)
-}
-
-// scratch is the memory of a step, for MaxRows rows. What the model has not is
-// empty.
-type scratch struct {
-	x, h, y   []float32 // [rows, hidden]: residual, normed input, block output
-	q         []float32 // [rows, heads*headDim]
-	o         []float32 // [rows, heads*valueDim]
-	k, v      []float32 // [rows, kvHeads*headDim], [rows, kvHeads*valueDim]
-	qa, kva   []float32 // [rows, qRank], [rows, kvRank+rotary]
-	cos, sin  []float32 // [rows, rotary/2]
-	gate, up  []float32 // [rows, width of an MLP]
-	shared    []float32 // [rows, hidden]: output of the shared expert
-	scores    []float32 // [rows, experts]
-	choice    router.Choice
-	logits    []float32 // [logit rows, vocab]
-	norms     normJob
-	project   projectJob
-	attention attentionJob
-	latent    latent
 }
 
 // New loads the attention half of a checkpoint.
@@ -110,119 +99,111 @@ func newRotary(r model.Rotary) kernels.Rotary {
 	})
 }
 
-// size takes the memory of steps of n rows.
-func (m *Model) size(n, logits int) {
-	s, spec, a := &m.scratch, m.spec, m.spec.Attention
-	floats := func(width int) []float32 { return make([]float32, n*width) }
-	s.x, s.h, s.y = floats(spec.Hidden), floats(spec.Hidden), floats(spec.Hidden)
-	s.q, s.o = floats(a.Heads*a.HeadDim), floats(a.Heads*a.ValueDim)
-	s.cos, s.sin = floats(spec.Rotary.Dims/2), floats(spec.Rotary.Dims/2)
-	if l := a.Latent; l != nil {
-		s.qa, s.kva = floats(l.QRank), floats(l.KVRank+spec.Rotary.Dims)
-		s.latent = newLatent(m, n, m.pool.Threads())
-	} else {
-		s.k, s.v = floats(a.KVHeads*a.HeadDim), floats(a.KVHeads*a.ValueDim)
-		s.project.m, s.attention = m, newAttentionJob(m, m.pool.Threads())
-	}
-	width, shared := 0, false
-	for l := range m.w.layers {
-		if mlp := m.w.layers[l].mlp; mlp != nil {
-			width = max(width, mlp.Gate.Rows)
-			shared = shared || spec.Layers[l].MoE != nil
-		}
-	}
-	s.gate, s.up = floats(width), floats(width)
-	if shared {
-		s.shared = floats(spec.Hidden)
-	}
-	s.scores = floats(spec.Experts)
-	s.choice.K = spec.TopK
-	s.logits = make([]float32, logits*spec.Vocab)
-}
-
-// Step runs one batch of 1 to MaxRows rows and returns the logits [rows that ask, vocab] of
-// the rows that ask for them, in order. The result is valid until the next
+// Step runs one batch of 1 to MaxRows rows, in up to MicroBatches parts, and
+// returns the logits [rows that ask, vocab] of the rows that ask for them, in
+// order. The number of parts changes no bit. The result is valid until the next
 // step. A step that fails may be run again.
-func (m *Model) Step(ctx context.Context, rows []Row) ([]float32, error) {
-	s, hidden, n := &m.scratch, m.spec.Hidden, len(rows)
-	x := s.x[:n*hidden]
-	m.embed(rows, x)
-	m.trace(-1, x)
+func (m *Model) Step(ctx context.Context, rows []Row, parts int) ([]float32, error) {
+	batches := m.divide(rows, parts)
+	for i := range batches {
+		m.embed(&batches[i])
+	}
 	for l := range m.w.layers {
-		w := &m.w.layers[l]
-
-		// x += Wo · attention(RMS(x))
-		m.norm(s.h, x, w.inputNorm, m.spec.NormEps)
-		if m.spec.Attention.Latent != nil {
-			m.attendLatent(rows, l, w)
-		} else {
-			m.attend(rows, l, w)
-		}
-		m.add(x, s.y)
-
-		// x += MLP(RMS(x)) or x += Σ weight·expert(RMS(x)) + shared(RMS(x))
-		m.norm(s.h, x, w.postNorm, m.spec.NormEps)
-		if m.spec.Layers[l].MoE != nil {
-			if err := m.moe(ctx, l, n); err != nil {
+		for i := range batches {
+			b := &batches[i]
+			if err := m.finish(ctx, b); err != nil {
 				return nil, err // it names the layer
 			}
-		} else {
-			m.mlp(s.y, w.mlp, n)
+			m.layer(b, l)
 		}
-		m.add(x, s.y)
-		m.trace(l, x)
 	}
-	return m.logits(rows, x), nil
+	for i := range batches {
+		if err := m.finish(ctx, &batches[i]); err != nil {
+			return nil, err
+		}
+	}
+	return m.logits(batches), nil
 }
 
-func (m *Model) embed(rows []Row, x []float32) {
-	hidden := m.spec.Hidden
-	for i, r := range rows {
-		kernels.DecodeRow(x[i*hidden:(i+1)*hidden], m.w.embed, int(r.Token))
+// layer runs layer l for a batch; finish adds what its last part came to.
+//
+//	x += Wo · attention(RMS(x))
+//	x += MLP(RMS(x)) or x += Σ weight·expert(RMS(x)) + shared(RMS(x))
+func (m *Model) layer(b *batch, l int) {
+	w := &m.w.layers[l]
+	m.norm(b.h, b.x, w.inputNorm, m.spec.NormEps)
+	if m.spec.Attention.Latent != nil {
+		m.attendLatent(b, l, w)
+	} else {
+		m.attend(b, l, w)
 	}
-	half := m.spec.Rotary.Dims / 2
-	for i, r := range rows {
-		m.rotary.Table(r.Pos, m.scratch.cos[i*half:(i+1)*half], m.scratch.sin[i*half:(i+1)*half])
-	}
-}
+	add(b.x, b.y)
 
-// moe sets y to the routed experts' sum for h, plus the shared expert's output.
-func (m *Model) moe(ctx context.Context, l, n int) error {
-	s, w, hidden := &m.scratch, &m.w.layers[l], m.spec.Hidden
-	scores, y := s.scores[:n*m.spec.Experts], s.y[:n*hidden]
-	m.pool.MatMul(scores, s.h[:n*hidden], n, w.gate)
-	s.choice.Resize(n)
-	m.gate.Choose(scores, w.correction, &s.choice)
+	m.norm(b.h, b.x, w.postNorm, m.spec.NormEps)
+	b.layer = l
+	if m.spec.Layers[l].MoE == nil {
+		m.mlp(b, b.y, w.mlp)
+		return
+	}
+	m.pool.MatMul(b.scores, b.h, len(b.rows), w.gate)
+	m.gate.Choose(b.scores, w.correction, &b.choice)
 	if m.TraceChoice != nil {
-		m.TraceChoice(l, s.choice)
+		m.TraceChoice(l, b.choice)
 	}
-	if err := m.experts.Run(ctx, l, s.h[:n*hidden], s.choice, y); err != nil {
-		return err
-	}
+	m.experts.Send(b.micro, l, b.h, b.choice)
 	if w.mlp != nil {
-		m.mlp(s.shared, w.mlp, n)
-		m.add(y, s.shared)
+		m.mlp(b, b.shared, w.mlp) // while the routed experts are away
 	}
+}
+
+// finish adds the output of the MLP or of the experts of the batch's last
+// layer, if it has been through one.
+func (m *Model) finish(ctx context.Context, b *batch) error {
+	if b.layer < 0 {
+		return nil
+	}
+	if m.spec.Layers[b.layer].MoE != nil {
+		if err := m.experts.Receive(ctx, b.micro, b.y); err != nil {
+			return fmt.Errorf("run experts of layer %d: %w", b.layer, err)
+		}
+		if m.w.layers[b.layer].mlp != nil {
+			add(b.y, b.shared)
+		}
+	}
+	add(b.x, b.y)
+	m.trace(b.layer, b.x)
 	return nil
 }
 
+func (m *Model) embed(b *batch) {
+	hidden, half := m.spec.Hidden, m.spec.Rotary.Dims/2
+	for i, r := range b.rows {
+		kernels.DecodeRow(b.x[i*hidden:(i+1)*hidden], m.w.embed, int(r.Token))
+		m.rotary.Table(r.Pos, b.cos[i*half:(i+1)*half], b.sin[i*half:(i+1)*half])
+	}
+	m.trace(-1, b.x)
+}
+
 // mlp sets y to Down(act(Gate h, Up h)).
-func (m *Model) mlp(y []float32, w *shard.Expert, n int) {
-	s, hidden, width := &m.scratch, m.spec.Hidden, w.Gate.Rows
-	gate, up := s.gate[:n*width], s.up[:n*width]
-	m.pool.MatMul(gate, s.h[:n*hidden], n, w.Gate)
-	m.pool.MatMul(up, s.h[:n*hidden], n, w.Up)
+func (m *Model) mlp(b *batch, y []float32, w *shard.Expert) {
+	n, width := len(b.rows), w.Gate.Rows
+	gate, up := b.gate[:n*width], b.up[:n*width]
+	m.pool.MatMul(gate, b.h, n, w.Gate)
+	m.pool.MatMul(up, b.h, n, w.Up)
 	shard.Activate(m.spec.Activation, gate, gate, up)
-	m.pool.MatMul(y[:n*hidden], gate, n, w.Down)
+	m.pool.MatMul(y, gate, n, w.Down)
 }
 
 // logits returns W_head · RMS(x) for the rows that ask.
-func (m *Model) logits(rows []Row, x []float32) []float32 {
-	s, hidden, n := &m.scratch, m.spec.Hidden, 0
-	for i, r := range rows {
-		if r.Logits {
-			copy(s.h[n*hidden:(n+1)*hidden], x[i*hidden:(i+1)*hidden])
-			n++
+func (m *Model) logits(batches []batch) []float32 {
+	s, hidden, n := &m.memory, m.spec.Hidden, 0
+	for i := range batches {
+		b := &batches[i]
+		for j, r := range b.rows {
+			if r.Logits {
+				copy(s.h[n*hidden:(n+1)*hidden], b.x[j*hidden:(j+1)*hidden])
+				n++
+			}
 		}
 	}
 	h := s.h[:n*hidden]
@@ -232,7 +213,7 @@ func (m *Model) logits(rows []Row, x []float32) []float32 {
 	return out
 }
 
-func (m *Model) add(x, y []float32) {
+func add(x, y []float32) {
 	for i := range x {
 		x[i] += y[i]
 	}
@@ -242,24 +223,4 @@ func (m *Model) trace(layer int, x []float32) {
 	if m.Trace != nil {
 		m.Trace(layer, x)
 	}
-}
-
-// normJob normalises rows of values.
-type normJob struct {
-	dst, x, weights []float32
-	eps             float32
-}
-
-// norm sets the rows of dst to RMS(x; w), each of len(w) values; it writes
-// len(x) values.
-func (m *Model) norm(dst, x, w []float32, eps float32) {
-	j := &m.scratch.norms
-	j.dst, j.x, j.weights, j.eps = dst, x, w, eps
-	m.pool.Run(len(x)/len(w), j)
-}
-
-// Do implements kernels.Job for one row.
-func (j *normJob) Do(row, _ int) {
-	lo, hi := row*len(j.weights), (row+1)*len(j.weights)
-	kernels.RMSNorm(j.dst[lo:hi], j.x[lo:hi], j.weights, j.eps)
 }

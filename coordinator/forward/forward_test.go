@@ -29,12 +29,26 @@ type localExperts struct {
 	failLayer int
 	gate, up  []float32
 	y         []float32
+	away      [MicroBatches]sent
+}
+
+// sent is what Receive is to answer.
+type sent struct {
+	layer int
+	x     []float32
+	c     router.Choice
 }
 
 var errLost = errors.New("the worker is lost")
 
-// Run implements Experts.
-func (x *localExperts) Run(_ context.Context, layer int, in []float32, c router.Choice, out []float32) error {
+// Send implements Experts.
+func (x *localExperts) Send(micro, layer int, in []float32, c router.Choice) {
+	x.away[micro] = sent{layer, in, c}
+}
+
+// Receive implements Experts.
+func (x *localExperts) Receive(_ context.Context, micro int, out []float32) error {
+	layer, in, c := x.away[micro].layer, x.away[micro].x, x.away[micro].c
 	if layer == x.failLayer {
 		for i := range out {
 			out[i] = float32(math.NaN()) // what a broken exchange leaves behind
@@ -61,8 +75,11 @@ func (x *localExperts) Run(_ context.Context, layer int, in []float32, c router.
 // noExperts answers every layer with zeros.
 type noExperts struct{}
 
-// Run implements Experts.
-func (noExperts) Run(_ context.Context, _ int, _ []float32, _ router.Choice, out []float32) error {
+// Send implements Experts.
+func (noExperts) Send(int, int, []float32, router.Choice) {}
+
+// Receive implements Experts.
+func (noExperts) Receive(_ context.Context, _ int, out []float32) error {
 	clear(out)
 	return nil
 }
@@ -142,7 +159,7 @@ func (m *testModel) rows(t testing.TB, s *kvcache.Sequence, pos int, tokens ...i
 
 func (m *testModel) step(t testing.TB, rows []Row) []float32 {
 	t.Helper()
-	logits, err := m.Step(t.Context(), rows)
+	logits, err := m.Step(t.Context(), rows, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +210,7 @@ func TestStepAgain(t *testing.T) {
 						continue
 					}
 					m.experts.failLayer = fail
-					if _, err := m.Step(t.Context(), rows); !errors.Is(err, errLost) {
+					if _, err := m.Step(t.Context(), rows, 1); !errors.Is(err, errLost) {
 						t.Fatalf("failing step: %v", err)
 					}
 					m.experts.failLayer = -1
@@ -278,7 +295,7 @@ func TestNoAllocationPerStep(t *testing.T) {
 		rows = append(m.rows(t, &s, len(testPrompt), 4, 9, 2), m.rows(t, &s, len(testPrompt)+3, 4)...)
 		rows[0].Expand, rows[1].Expand = true, true
 		if n := testing.AllocsPerRun(50, func() {
-			if _, err := m.Step(context.Background(), rows); err != nil {
+			if _, err := m.Step(context.Background(), rows, 1); err != nil {
 				t.Error(err)
 			}
 		}); n != 0 {
@@ -310,11 +327,55 @@ func BenchmarkStep(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := m.Step(context.Background(), rows); err != nil {
+				if _, err := m.Step(context.Background(), rows, 1); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportMetric(float64(b.N*c.rows)/b.Elapsed().Seconds(), "tokens/s")
 		})
+	}
+}
+
+// Micro-batches change no bit, wherever they are cut: a prompt, a sequence that
+// decodes and one that begins are in one step.
+func TestPartsHaveTheBitsOfTheWhole(t *testing.T) {
+	for _, dir := range []string{goldens + "qwen3moe-norm", goldens + "deepseek-v3-fp8", goldens + "gptoss-32-experts"} {
+		m := load(t, dir, 2, nil)
+		var alone, prompt, decoding, short kvcache.Sequence
+		want := m.step(t, m.rows(t, &alone, 0, testPrompt...))
+		vocab := m.spec.Vocab
+		n := len(testPrompt)
+		m.step(t, m.rows(t, &prompt, 0, testPrompt[:2]...))
+		m.step(t, m.rows(t, &decoding, 0, testPrompt[:n-1]...))
+		rows := m.rows(t, &decoding, n-1, testPrompt[n-1])
+		rows = append(rows, m.rows(t, &prompt, 2, testPrompt[2:]...)...)
+		rows = append(rows, m.rows(t, &short, 0, testPrompt[0])...)
+		got, err := m.Step(t.Context(), rows, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameBits(t, "decoding", got[:vocab], want[(n-1)*vocab:])
+		sameBits(t, "prompt", got[vocab:(n-1)*vocab], want[2*vocab:])
+		sameBits(t, "short", got[(n-1)*vocab:], want[:vocab])
+	}
+}
+
+func TestCut(t *testing.T) {
+	var a, b kvcache.Sequence
+	long := make([]Row, 12) // 7 rows of a, 5 of b
+	for i := range long {
+		long[i].Seq = &a
+		if i >= 7 {
+			long[i].Seq = &b
+		}
+	}
+	for _, c := range []struct{ rows, hi, want int }{
+		{12, 6, 7}, // between the sequences
+		{12, 4, 4}, // they are too far
+		{2, 1, 1}, {12, 12, 12},
+	} {
+		if got := cut(long[:c.rows], c.hi, 0); got != c.want {
+			t.Errorf("%d of %d rows: cut at %d, want %d", c.hi, c.rows, got, c.want)
+		}
 	}
 }

@@ -36,20 +36,19 @@ const (
 //
 // expanded: o_head = Σ_j softmax_j((q_nope·k_nope_j + q_pe·k_pe_j) * scale) v_j
 // absorbed: the same with q_nope·k_nope = (W_UKᵀ q_nope)·c and Σ p_j v_j = W_UV Σ p_j c_j
-func (m *Model) attendLatent(rows []Row, layer int, w *layerWeights) {
-	s, a, hidden, n := &m.scratch, m.spec.Attention, m.spec.Hidden, len(rows)
-	h, q := s.h[:n*hidden], s.q[:n*a.Heads*a.HeadDim]
-	if rank := a.Latent.QRank; rank > 0 {
-		m.pool.MatMul(s.qa[:n*rank], h, n, w.qa)
-		m.norm(s.qa, s.qa[:n*rank], w.qaNorm, a.Latent.NormEps)
-		m.pool.MatMul(q, s.qa[:n*rank], n, w.qb)
+func (m *Model) attendLatent(b *batch, layer int, w *layerWeights) {
+	a, rows, n := m.spec.Attention, b.rows, len(b.rows)
+	if a.Latent.QRank > 0 {
+		m.pool.MatMul(b.qa, b.h, n, w.qa)
+		m.norm(b.qa, b.qa, w.qaNorm, a.Latent.NormEps)
+		m.pool.MatMul(b.q, b.qa, n, w.qb)
 	} else {
-		m.pool.MatMul(q, h, n, w.q)
+		m.pool.MatMul(b.q, b.h, n, w.q)
 	}
-	m.pool.MatMul(s.kva[:n*w.kva.Rows], h, n, w.kva)
+	m.pool.MatMul(b.kva, b.h, n, w.kva)
 
-	l := &s.latent
-	l.rows, l.layer, l.w = rows, layer, w
+	l := &m.memory.latent
+	l.batch, l.layer, l.w = b, layer, w
 	m.pool.Run(n, (*latentProjectJob)(l))
 
 	l.absorbed = l.absorbed[:0]
@@ -69,13 +68,13 @@ func (m *Model) attendLatent(rows []Row, layer int, w *layerWeights) {
 	groups := (a.Heads + latentHeads - 1) / latentHeads
 	m.pool.Run(len(l.absorbed)*groups, (*absorbedJob)(l))
 
-	m.pool.MatMul(s.y[:n*hidden], s.o[:n*a.Heads*a.ValueDim], n, w.o)
+	m.pool.MatMul(b.y, b.o, n, w.o)
 }
 
 // latent is the work of one layer's latent attention, and its scratch memory.
 type latent struct {
 	m     *Model
-	rows  []Row
+	batch *batch
 	layer int
 	w     *layerWeights
 
@@ -123,17 +122,17 @@ type latentProjectJob latent
 
 // Do implements kernels.Job for one row.
 func (j *latentProjectJob) Do(row, _ int) {
-	m, a := j.m, j.m.spec.Attention
-	s, rank := &m.scratch, a.Latent.KVRank
+	m, a, b := j.m, j.m.spec.Attention, j.batch
+	rank := a.Latent.KVRank
 	for head := range a.Heads {
 		at := (row*a.Heads + head) * a.HeadDim
-		m.rotate(s.q[at+a.Latent.Nope:at+a.HeadDim], row)
+		m.rotate(b.q[at+a.Latent.Nope:at+a.HeadDim], b, row)
 	}
-	r := j.rows[row]
+	r := b.rows[row]
 	key, _ := m.cache.At(r.Seq, j.layer, r.Pos)
-	copy(key, s.kva[row*len(key):(row+1)*len(key)])
+	copy(key, b.kva[row*len(key):(row+1)*len(key)])
 	kernels.RMSNorm(key[:rank], key[:rank], j.w.kvaNorm, a.Latent.NormEps)
-	m.rotate(key[rank:], row)
+	m.rotate(key[rank:], b, row)
 }
 
 // absorbedJob attends some heads of one row in the absorbed form.
@@ -149,13 +148,13 @@ func (j *absorbedJob) Do(item, thread int) {
 	rank, width := a.Latent.KVRank, a.Latent.KVRank+m.spec.Rotary.Dims
 	for i := range n {
 		at := (row*a.Heads + first + i) * a.HeadDim
-		q := m.scratch.q[at : at+a.HeadDim]
+		q := j.batch.q[at : at+a.HeadDim]
 		up, _ := j.head(first + i)
 		kernels.MulTransposed(t.q[i*width:i*width+rank], q[:a.Latent.Nope], up)
 		copy(t.q[i*width+rank:(i+1)*width], q[a.Latent.Nope:])
 	}
 	var states [latentHeads]kernels.Attn
-	r := j.rows[row]
+	r := j.batch.rows[row]
 	for pos := 0; pos <= r.Pos; pos += kvcache.PageTokens {
 		keys, _ := m.cache.Page(r.Seq, j.layer, pos/kvcache.PageTokens)
 		positions := min(kvcache.PageTokens, r.Pos+1-pos)
@@ -169,7 +168,7 @@ func (j *absorbedJob) Do(item, thread int) {
 		states[i].Normalize(u)
 		at := (row*a.Heads + first + i) * a.ValueDim
 		_, down := j.head(first + i)
-		kernels.Mul(m.scratch.o[at:at+a.ValueDim], u, 1, down)
+		kernels.Mul(j.batch.o[at:at+a.ValueDim], u, 1, down)
 	}
 }
 
@@ -186,7 +185,7 @@ func (j *absorbedJob) head(head int) (up, down kernels.Matrix) {
 // all rows.
 func (m *Model) attendExpanded(l *latent, first, last int) {
 	a := m.spec.Attention
-	r := l.rows[last-1]
+	r := l.batch.rows[last-1]
 	l.first, l.last = first, last
 	clear(l.states[first*a.Heads : last*a.Heads])
 	const tile = expandPages * kvcache.PageTokens
@@ -204,7 +203,7 @@ func (m *Model) attendExpanded(l *latent, first, last int) {
 	for row := first; row < last; row++ {
 		for head := range a.Heads {
 			at := row*a.Heads + head
-			l.states[at].Normalize(m.scratch.o[at*a.ValueDim : (at+1)*a.ValueDim])
+			l.states[at].Normalize(l.batch.o[at*a.ValueDim : (at+1)*a.ValueDim])
 		}
 	}
 }
@@ -216,7 +215,7 @@ type gatherJob latent
 func (j *gatherJob) Do(i, _ int) {
 	m, a := j.m, j.m.spec.Attention
 	nope, value := a.Latent.Nope, a.ValueDim
-	key, _ := m.cache.At(j.rows[j.first].Seq, j.layer, j.base+i)
+	key, _ := m.cache.At(j.batch.rows[j.first].Seq, j.layer, j.base+i)
 	from, to := j.kvb[i*a.Heads*(nope+value):], j.heads[i*a.Heads*(a.HeadDim+value):]
 	for range a.Heads {
 		copy(to, from[:nope])
@@ -231,14 +230,14 @@ type expandedJob latent
 
 // Do implements kernels.Job; items run over heads and, within, over rows.
 func (j *expandedJob) Do(item, thread int) {
-	m, a := j.m, j.m.spec.Attention
+	a := j.m.spec.Attention
 	rows := j.last - j.first
 	row, head := j.first+item%rows, item/rows
 	at, width := row*a.Heads+head, a.HeadDim+a.ValueDim
-	q := m.scratch.q[at*a.HeadDim : (at+1)*a.HeadDim]
-	o := m.scratch.o[at*a.ValueDim : (at+1)*a.ValueDim]
+	q := j.batch.q[at*a.HeadDim : (at+1)*a.HeadDim]
+	o := j.batch.o[at*a.ValueDim : (at+1)*a.ValueDim]
 	for skip := 0; skip < j.n; skip += kvcache.PageTokens {
-		n := min(kvcache.PageTokens, j.rows[row].Pos+1-j.base-skip)
+		n := min(kvcache.PageTokens, j.batch.rows[row].Pos+1-j.base-skip)
 		if n <= 0 {
 			return
 		}

@@ -59,8 +59,8 @@ func deepSeekV3(b *testing.B, rows, positions int) (*Model, *layerWeights) {
 	})
 	m := &Model{spec: spec, w: &weights{layers: []layerWeights{w}}, cache: cache, pool: pool}
 	m.size(rows, 1)
-	for i := range m.scratch.h {
-		m.scratch.h[i] = float32(rng.NormFloat64())
+	for i := range m.memory.h {
+		m.memory.h[i] = float32(rng.NormFloat64())
 	}
 	return m, &m.w.layers[0]
 }
@@ -93,8 +93,9 @@ func BenchmarkLatent(b *testing.B) {
 			for i := range rows {
 				rows[i] = Row{Pos: c.context - c.rows + i, Seq: &s, Expand: c.expand}
 			}
+			batch := &m.divide(rows, 1)[0]
 			for b.Loop() {
-				m.attendLatent(rows, 0, w)
+				m.attendLatent(batch, 0, w)
 			}
 			b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N*c.rows), "ms/row")
 		})

@@ -101,7 +101,7 @@ func fromEngine(err error, param string) *apiError {
 	case errors.As(err, &api):
 		return api
 	case errors.As(err, &experts):
-		return unavailable("experts_unavailable", err)
+		return unavailable("experts_unavailable", experts)
 	case errors.Is(err, engine.ErrTooLong):
 		return tooLong(param, "%s", err)
 	case errors.Is(err, engine.ErrInvalid):
