@@ -57,6 +57,102 @@ func AttendBlock(st *Attn, acc, q, keys, values []float32, stride, n int, scale 
 	addWeighted(acc, scores, values, stride)
 }
 
+// AttendQueries folds positions 0 to n-1 of a page into the running attention of several query
+// heads that read one key-value head: q [queries, d], acc [queries, dv], one state for each query;
+// scores is scratch of at least queries*n. For each query, with the numbers that keys and values
+// store and, of I8, the scales a[j] of the keys and b[j] of the values, else 1:
+//
+//	s[j] = Dot(q, key[j]) * a[j] * scale              each product rounded
+//	m    = max(st.Max, s[0], …, s[n-1]) + 0;  c = Exp(st.Max - m)
+//	p[j] = Exp(s[j] - m)
+//	Sum  = Sum*c + p[0] + p[1] + …                    in ascending j
+//	acc  = fma(p[j] * b[j], value[j], … acc*c)        in ascending j
+//
+// NaNs are no maximum. acc need not be cleared before the first page. The output of a head is
+// acc / st.Sum: Normalize. The bits of a query depend neither on the others nor on their number,
+// but on where pages are cut: callers anchor them at absolute positions. Values may be the
+// beginning of the keys. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+func AttendQueries(states []Attn, acc, q []float32, keys, values Cached, n int, scale float32,
+	scores []float32) {
+	queries := len(states)
+	if queries == 0 {
+		return
+	}
+	d, dv := len(q)/queries, len(acc)/queries
+	if len(q) != queries*d || len(acc) != queries*dv || n < 0 || len(scores) < queries*n {
+		panic("kernels: AttendQueries of queries, sums or scores that do not match the states")
+	}
+	keys.check(n, d)
+	values.check(n, dv)
+	for t := range states {
+		states[t].start(acc[t*dv : (t+1)*dv])
+	}
+	if n == 0 {
+		return
+	}
+	scores = scores[:queries*n]
+	dotCached(scores, q, &keys, n)
+	for t := range states {
+		states[t].weigh(acc[t*dv:(t+1)*dv], scores[t*n:(t+1)*n], &keys, &values, scale)
+	}
+	addCached(acc, scores, &values, n)
+}
+
+// start clears what a query adds up before its first page.
+func (st *Attn) start(acc []float32) {
+	if st.Sum == 0 {
+		st.Max = float32(math.Inf(-1))
+		clear(acc)
+	}
+}
+
+// weigh turns the dot products of one query with a page's keys into the weights of its values, and
+// moves the running attention to the new maximum.
+func (st *Attn) weigh(acc, scores []float32, keys, values *Cached, scale float32) {
+	if keys.Format == I8 {
+		mulScales(scores, keys)
+	}
+	highest := scaleMax(scores, scale, st.Max)
+	if st.Sum != 0 && highest != st.Max {
+		c := Exp(st.Max - highest)
+		st.Sum = float32(st.Sum * c)
+		scaleBy(acc, c)
+	}
+	st.Max = highest
+	st.Sum = expSum(scores, highest, st.Sum)
+	if values.Format == I8 {
+		mulScales(scores, values)
+	}
+}
+
+// Merge folds the attention over later positions into that over earlier ones, as flash-decoding
+// does: with m = max(st.Max, later.Max),
+//
+//	Sum = fma(Exp(later.Max - m), later.Sum, Sum*c);  c = Exp(st.Max - m)
+//	acc = fma(Exp(later.Max - m), laterAcc, acc*c)
+//
+// The bits depend on the order: callers merge by ascending position. A zero state has no positions
+// and changes nothing; its acc is not read.
+func (st *Attn) Merge(acc []float32, later Attn, laterAcc []float32) {
+	if len(acc) != len(laterAcc) {
+		panic("kernels: Merge of sums of different lengths")
+	}
+	switch {
+	case later.Sum == 0:
+		st.start(acc)
+		return
+	case st.Sum == 0:
+		*st = later
+		copy(acc, laterAcc)
+		return
+	}
+	highest := max(st.Max, later.Max)
+	c, p := Exp(st.Max-highest), Exp(later.Max-highest)
+	*st = Attn{Max: highest, Sum: fma32(p, later.Sum, float32(st.Sum*c))}
+	scaleBy(acc, c)
+	addWeighted(acc, []float32{p}, laterAcc, len(acc))
+}
+
 // Sink folds a logit that has no value into the softmax: it takes its share of the weight and adds
 // nothing. Call it at most once, before Normalize. gpt-oss has one such logit per query head; Xiao
 // et al., "Efficient Streaming Language Models with Attention Sinks", 2023.
@@ -81,6 +177,96 @@ func (st *Attn) Normalize(acc []float32) {
 	for i := range acc {
 		acc[i] /= st.Sum
 	}
+}
+
+// dotCached computes scores[t*n+j] = Dot(q[t], key[j]) of the stored numbers, without scales.
+func dotCached(scores, q []float32, keys *Cached, n int) {
+	d := len(q) / (len(scores) / n)
+	for j := range n {
+		for t := 0; t < len(scores)/n; t += 4 {
+			dotCachedGeneric(scores[t*n+j:], q[t*d:], min(4, len(scores)/n-t), d, keys, j, n)
+		}
+	}
+}
+
+// dotCachedGeneric computes scores[t*n] for the dot product of key j with up to four queries.
+func dotCachedGeneric(scores, q []float32, queries, d int, keys *Cached, j, n int) {
+	var acc [4][lanes]float32
+	var key [lanes]float32
+	k := 0
+	for ; k+lanes <= d; k += lanes {
+		keys.stored(key[:], j, k)
+		for t := range queries {
+			addLanes(&acc[t], (*[lanes]float32)(q[t*d+k:]), &key)
+		}
+	}
+	tail := key[:d-k]
+	keys.stored(tail, j, k)
+	for t := range queries {
+		for l, v := range tail {
+			acc[t][l] = fma32(q[t*d+k+l], v, acc[t][l])
+		}
+		scores[t*n] = reduce(&acc[t])
+	}
+}
+
+// addCached adds weighted values to the sums of all queries: for j ascending,
+//
+//	acc[t][i] = fma(weights[t*n+j], value[j][i], acc[t][i])
+//
+// with the stored numbers of a value, without scales.
+func addCached(acc, weights []float32, values *Cached, n int) {
+	queries := len(weights) / n
+	dv := len(acc) / queries
+	var value [lanes]float32
+	for j := range n {
+		for from := 0; from < dv; from += lanes {
+			part := value[:min(lanes, dv-from)]
+			values.stored(part, j, from)
+			for t := range queries {
+				for i, v := range part {
+					acc[t*dv+from+i] = fma32(weights[t*n+j], v, acc[t*dv+from+i])
+				}
+			}
+		}
+	}
+}
+
+// mulScales multiplies number j of x by the scale of position j.
+func mulScales(x []float32, c *Cached) {
+	for j := range x {
+		x[j] *= c.Scales[j*c.ScaleStride]
+	}
+}
+
+// scaleMax multiplies x by scale and returns the largest of its elements and of highest, NaNs
+// excepted. It is never -0, so that the order of comparisons does not show.
+func scaleMax(x []float32, scale, highest float32) float32 {
+	for j, v := range x {
+		v *= scale
+		x[j] = v
+		if v > highest {
+			highest = v
+		}
+	}
+	return highest + 0
+}
+
+// scaleBy multiplies x by c.
+func scaleBy(x []float32, c float32) {
+	for i := range x {
+		x[i] *= c
+	}
+}
+
+// expSum replaces x by Exp(x - highest) and returns sum + x[0] + x[1] + …, in ascending order.
+func expSum(x []float32, highest, sum float32) float32 {
+	for j, v := range x {
+		p := Exp(v - highest)
+		x[j] = p
+		sum += p
+	}
+	return sum
 }
 
 // dotRows computes dst[j] = Dot(q, rows[j*stride:][:len(q)]).

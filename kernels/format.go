@@ -5,16 +5,17 @@ import (
 	"math"
 )
 
-// Format is the element format of stored weights, little-endian.
+// Format is the element format of stored weights, or of cached keys and values, little-endian.
 type Format uint8
 
-// The formats that weights are stored in.
+// The formats that weights, and keys and values, are stored in.
 const (
 	F32   Format = iota // IEEE binary32
 	BF16                // the upper half of a binary32
 	F16                 // IEEE binary16
 	E4M3                // sign, 4 exponent bits of bias 7, 3 bits; scaled by blocks of 128×128
 	MXFP4               // sign, 2 exponent bits of bias 1, 1 bit; scaled by groups of 32 columns
+	I8                  // two's complement, scaled by position; of a KV cache only
 )
 
 const (
@@ -29,7 +30,7 @@ func (f Format) Bytes(n int) int {
 		return 4 * n
 	case BF16, F16:
 		return 2 * n
-	case E4M3:
+	case E4M3, I8:
 		return n
 	case MXFP4:
 		return n / 2
@@ -50,6 +51,8 @@ func (f Format) String() string {
 		return "F8_E4M3"
 	case MXFP4:
 		return "MXFP4"
+	case I8:
+		return "I8"
 	}
 	return "unknown format"
 }
