@@ -51,6 +51,12 @@ type Config struct {
 	Gossip   membership.GossipConfig
 	// KVMemory is the size of the cache in bytes; default 1 GB.
 	KVMemory int64
+	// KVFormat is what keys and values are stored as: F32, BF16 or I8; default
+	// F32, which rounds nothing.
+	KVFormat kernels.Format
+	// NoPrefixCaching turns off that prompts which begin alike share their keys
+	// and values.
+	NoPrefixCaching bool
 	// MaxRows bounds the positions computed in a step, MaxRunning the
 	// sequences in the batch, MaxWaiting those that wait; defaults 256, 64,
 	// 1024.
@@ -339,10 +345,10 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	keys, values := c.spec.KVWidths()
-	c.cache, err = kvcache.New(kvcache.Config{
-		Layers: len(c.spec.Layers), Keys: keys, Values: values, Bytes: c.cfg.KVMemory,
-	})
+	shape := forward.CacheShape(c.spec)
+	shape.Format, shape.Bytes = c.cfg.KVFormat, c.cfg.KVMemory
+	shape.Step, shape.Prefix = c.cfg.MaxRows, !c.cfg.NoPrefixCaching
+	c.cache, err = kvcache.New(shape)
 	if err != nil {
 		return err
 	}

@@ -61,10 +61,9 @@ func startClusterWire(t *testing.T, dir string, workers int, format wire.Format)
 	if err := c.spec.Check(c.checkpoint); err != nil {
 		t.Fatal(err)
 	}
-	keys, values := c.spec.KVWidths()
-	c.cache, err = kvcache.New(kvcache.Config{
-		Layers: len(c.spec.Layers), Keys: keys, Values: values, Bytes: 64 << 20,
-	})
+	shape := forward.CacheShape(c.spec)
+	shape.Bytes, shape.Step = 64<<20, testMaxRows
+	c.cache, err = kvcache.New(shape)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +196,7 @@ func (c *cluster) sequence(prompt int) *testSequence { return &testSequence{prom
 // rows lays out the next tokens of s.
 func (c *cluster) rows(t *testing.T, s *testSequence, tokens []int32, all bool) []forward.Row {
 	t.Helper()
-	if !c.cache.Grow(&s.kv, s.len+len(tokens)) {
+	if !c.cache.Grow(&s.kv, s.len, s.len+len(tokens)) {
 		t.Fatal("the cache is full")
 	}
 	var rows []forward.Row

@@ -10,21 +10,24 @@ import (
 	"github.com/conclave-serve/conclave/coordinator"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // serveFlags are the coordinator's settings that conclave up shares.
 type serveFlags struct {
-	ModelName    string        `help:"Name under which clients know the model; default: the directory's name."`
-	RopeScaling  string        `help:"Rotary scaling in place of the checkpoint's: a JSON object as in config.json, such as {\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}." placeholder:"JSON"`
-	ToolFormat   string        `help:"How the model writes reasoning and tool calls: auto (what its chat template suggests), ${tool_formats}." default:"auto" placeholder:"NAME"`
-	KVMemory     byteSize      `help:"Memory for keys and values." default:"1GiB"`
-	MaxRows      int           `help:"Positions computed in one step." default:"256"`
-	MaxRunning   int           `help:"Requests in the batch." default:"64"`
-	MaxWaiting   int           `help:"Requests that may wait for a place in it." default:"1024"`
-	Wire         wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
-	CallTimeout  time.Duration `help:"How long a worker may take for one layer." default:"20s"`
-	Patience     time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
-	DrainTimeout time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
+	ModelName     string        `help:"Name under which clients know the model; default: the directory's name."`
+	RopeScaling   string        `help:"Rotary scaling in place of the checkpoint's: a JSON object as in config.json, such as {\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}." placeholder:"JSON"`
+	ToolFormat    string        `help:"How the model writes reasoning and tool calls: auto (what its chat template suggests), ${tool_formats}." default:"auto" placeholder:"NAME"`
+	KVMemory      byteSize      `help:"Memory for keys and values." default:"1GiB"`
+	KVDtype       kvFormat      `help:"What keys and values are stored as: f32 (exact), bf16 (half the memory) or int8 (a quarter)." default:"f32" name:"kv-dtype"`
+	PrefixCaching bool          `help:"Share the keys and values of prompts that begin alike." default:"true" negatable:""`
+	MaxRows       int           `help:"Positions computed in one step." default:"256"`
+	MaxRunning    int           `help:"Requests in the batch." default:"64"`
+	MaxWaiting    int           `help:"Requests that may wait for a place in it." default:"1024"`
+	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
+	CallTimeout   time.Duration `help:"How long a worker may take for one layer." default:"20s"`
+	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
+	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
 }
 
 func (f *serveFlags) validate() error {
@@ -72,7 +75,8 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 	k, err := coordinator.New(coordinator.Config{
 		ID: id, ModelDir: f.Model, ModelName: name, Listen: f.Listen, Advertise: f.Advertise,
 		RopeScaling: f.RopeScaling, ToolFormat: f.ToolFormat,
-		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory), MaxRows: f.MaxRows,
+		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
+		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MinWorkers: f.MinWorkers,
 		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout,

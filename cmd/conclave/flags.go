@@ -13,9 +13,11 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
 
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/internal/local"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // byteSize is a number of bytes, written as 4GiB, 512MB or 1000000.
@@ -38,6 +40,16 @@ type wireFormat wire.Format
 func (w *wireFormat) UnmarshalText(text []byte) error {
 	f, err := wire.ParseFormat(string(text))
 	*w = wireFormat(f)
+	return err
+}
+
+// kvFormat is what keys and values are stored as.
+type kvFormat kernels.Format
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *kvFormat) UnmarshalText(text []byte) error {
+	f, err := kvcache.ParseFormat(string(text))
+	*k = kvFormat(f)
 	return err
 }
 

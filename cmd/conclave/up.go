@@ -15,11 +15,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/demo"
 	"github.com/conclave-serve/conclave/internal/local"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/model"
 )
 
@@ -101,7 +103,8 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
 		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,
-		"--tool-format", f.ToolFormat,
+		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
+		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 	}
 }
 

@@ -233,12 +233,12 @@ func (e *Engine) collect() {
 
 // publish makes the loop's counts visible.
 func (e *Engine) publish() {
-	total, used := e.cfg.Cache.Pages()
+	cache := e.cfg.Cache.Stats()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.pending = len(e.inbox) + len(e.waiting)
 	e.stats = Stats{
-		Running: len(e.running), PagesUsed: used, PagesTotal: total,
+		Running: len(e.running), PagesUsed: cache.Used, PagesTotal: cache.Total,
 		Preemptions: e.preemptions, Steps: e.steps,
 	}
 }

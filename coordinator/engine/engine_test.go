@@ -15,7 +15,7 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
-	cache, err := kvcache.New(kvcache.Config{Layers: 1, Keys: 1, Values: 1, Bytes: 1 << 12})
+	cache, err := kvcache.New(kvcache.Config{Windows: []int{0}, Keys: 1, Values: 1, Bytes: 1 << 12})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,15 +59,16 @@ func (m *fakeModel) Step(ctx context.Context, rows []forward.Row, _ int) ([]floa
 	b := batch{rows: len(rows)}
 	m.logits = m.logits[:0]
 	for _, r := range rows {
-		key, _ := m.cache.At(r.Seq, 0, r.Pos)
-		key[0] = float32(r.Token) + 1
+		m.cache.Put(r.Seq, 0, r.Pos, []float32{float32(r.Token) + 1}, []float32{0})
 		if !r.Logits {
 			continue
 		}
 		b.logits++
 		h := newHash()
 		for pos := range r.Pos + 1 {
-			key, _ := m.cache.At(r.Seq, 0, pos)
+			var key [1]float32
+			keys, _ := m.cache.Page(r.Seq, 0, 0, pos/kvcache.PageTokens)
+			keys.Decode(key[:], pos%kvcache.PageTokens)
 			h.add(int32(key[0]) - 1)
 		}
 		m.logits = h.appendLogits(m.logits)
@@ -136,7 +137,9 @@ func continuation(prompt []int32, n int) []int32 {
 // of the given pages.
 func start(t testing.TB, pages int, change ...func(*Config)) (*Engine, *fakeModel) {
 	t.Helper()
-	cache, err := kvcache.New(kvcache.Config{Layers: 1, Keys: 1, Values: 1, Bytes: int64(pages) * 8 * kvcache.PageTokens})
+	cache, err := kvcache.New(kvcache.Config{
+		Windows: []int{0}, Keys: 1, Values: 1, Bytes: int64(pages) * 8 * kvcache.PageTokens,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

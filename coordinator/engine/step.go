@@ -49,7 +49,7 @@ func (e *Engine) reap() {
 func (e *Engine) admit() {
 	n := 0
 	for _, s := range e.waiting {
-		if len(e.running) == e.cfg.MaxRunning || !e.cfg.Cache.Grow(&s.kv, len(s.tokens)) {
+		if len(e.running) == e.cfg.MaxRunning || !e.cfg.Cache.Grow(&s.kv, s.done, len(s.tokens)) {
 			break
 		}
 		e.running = append(e.running, s)
@@ -91,7 +91,7 @@ func (e *Engine) schedule() {
 func (e *Engine) findPages() {
 	for i := 0; i < len(e.running); i++ {
 		s := e.running[i]
-		for i < len(e.running) && !e.cfg.Cache.Grow(&s.kv, s.done+s.share) {
+		for i < len(e.running) && !e.cfg.Cache.Grow(&s.kv, s.done, s.done+s.share) {
 			e.preemptYoungest()
 		}
 	}
@@ -136,6 +136,7 @@ func (e *Engine) emit(logits []float32) {
 			}
 		}
 		s.done += s.share
+		e.cfg.Cache.Advance(&s.kv, s.tokens, s.done)
 		if s.remaining() > 0 || !e.advance(s, last) {
 			keep = append(keep, s)
 		}

@@ -68,9 +68,8 @@ func (j *projectJob) Do(row, _ int) {
 	heads(b.q, a.Heads, j.w.qNorm)
 	heads(b.k, a.KVHeads, j.w.kNorm)
 	r := b.rows[row]
-	key, value := m.cache.At(r.Seq, j.layer, r.Pos)
-	copy(key, b.k[row*len(key):(row+1)*len(key)])
-	copy(value, b.v[row*len(value):(row+1)*len(value)])
+	keys, values := a.KVHeads*d, a.KVHeads*a.ValueDim
+	m.cache.Put(r.Seq, j.layer, r.Pos, b.k[row*keys:(row+1)*keys], b.v[row*values:(row+1)*values])
 }
 
 // attentionJob attends the query heads of one row that share a key-value head.
@@ -108,21 +107,20 @@ func (j *attentionJob) head(row, head, kv int, scores []float32) {
 	at := row*a.Heads + head
 	q := j.batch.q[at*a.HeadDim : (at+1)*a.HeadDim]
 	o := j.batch.o[at*a.ValueDim : (at+1)*a.ValueDim]
-	stride, first := a.KVHeads*a.HeadDim, 0
+	first := 0
 	if window := m.spec.Layers[j.layer].Window; window > 0 {
 		first = max(0, r.Pos+1-window)
 	}
-	var state kernels.Attn
+	var state [1]kernels.Attn
 	for first <= r.Pos {
 		page, skip := first/kvcache.PageTokens, first%kvcache.PageTokens
-		keys, values := m.cache.Page(r.Seq, j.layer, page)
+		keys, values := m.cache.Page(r.Seq, j.layer, kv, page)
 		n := min(kvcache.PageTokens-skip, r.Pos+1-first)
-		kernels.AttendBlock(&state, o, q, keys[skip*stride+kv*a.HeadDim:],
-			values[skip*stride+kv*a.ValueDim:], stride, n, a.Scale, scores)
+		kernels.AttendQueries(state[:], o, q, keys.From(skip), values.From(skip), n, a.Scale, scores)
 		first += n
 	}
 	if j.sinks != nil {
-		state.Sink(o, j.sinks[head])
+		state[0].Sink(o, j.sinks[head])
 	}
-	state.Normalize(o)
+	state[0].Normalize(o)
 }

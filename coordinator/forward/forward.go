@@ -71,6 +71,20 @@ type Model struct {
 	TraceChoice func(layer int, c router.Choice)
 }
 
+// CacheShape returns what a cache for a model holds; the caller says how, and
+// in how much memory.
+func CacheShape(spec *model.Spec) kvcache.Config {
+	keys, values := spec.KVWidths()
+	cfg := kvcache.Config{Keys: keys, Values: values}
+	if a := spec.Attention; a.Latent == nil {
+		cfg.KeyHead, cfg.ValueHead = a.HeadDim, a.ValueDim
+	}
+	for _, l := range spec.Layers {
+		cfg.Windows = append(cfg.Windows, l.Window)
+	}
+	return cfg
+}
+
 // New loads the attention half of a checkpoint.
 func New(ctx context.Context, cfg Config) (*Model, error) {
 	if cfg.MaxRows < 1 || cfg.MaxLogits < 1 || cfg.MaxLogits > cfg.MaxRows {

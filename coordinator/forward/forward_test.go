@@ -107,10 +107,9 @@ func load(t testing.TB, dir string, threads int, replace Experts) *testModel {
 	if err := spec.Check(ck); err != nil {
 		t.Fatal(err)
 	}
-	keys, values := spec.KVWidths()
-	cache, err := kvcache.New(kvcache.Config{
-		Layers: len(spec.Layers), Keys: keys, Values: values, Bytes: 32 << 20,
-	})
+	shape := CacheShape(spec)
+	shape.Bytes, shape.Step = 32<<20, testRows
+	cache, err := kvcache.New(shape)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +146,7 @@ func load(t testing.TB, dir string, threads int, replace Experts) *testModel {
 // rows lays out tokens from position pos on, all with logits.
 func (m *testModel) rows(t testing.TB, s *kvcache.Sequence, pos int, tokens ...int32) []Row {
 	t.Helper()
-	if !m.cache.Grow(s, pos+len(tokens)) {
+	if !m.cache.Grow(s, pos, pos+len(tokens)) {
 		t.Fatal("the cache is full")
 	}
 	out := make([]Row, len(tokens))

@@ -83,6 +83,7 @@ type latent struct {
 
 	// The expanded form: rows first to last attend positions base to base+n.
 	first, last, base, n int
+	keys                 []float32      // [positions, rank+rope]: what is cached
 	codes                []float32      // [positions, rank]: latent vectors
 	kvb                  []float32      // [positions, heads*(nope+value)]: Wkvb · codes
 	heads                []float32      // [positions, heads*(headDim+value)]: keys and values
@@ -102,6 +103,7 @@ func newLatent(m *Model, maxRows, threads int) latent {
 	const positions = expandPages * kvcache.PageTokens
 	l := latent{
 		m: m, absorbed: make([]int, 0, maxRows), threads: make([]latentScratch, threads),
+		keys:   make([]float32, positions*(rank+m.spec.Rotary.Dims)),
 		codes:  make([]float32, positions*rank),
 		kvb:    make([]float32, positions*heads*(a.Latent.Nope+a.ValueDim)),
 		heads:  make([]float32, positions*heads*(a.HeadDim+a.ValueDim)),
@@ -109,7 +111,7 @@ func newLatent(m *Model, maxRows, threads int) latent {
 	}
 	for i := range l.threads {
 		l.threads[i] = latentScratch{
-			scores: make([]float32, kvcache.PageTokens),
+			scores: make([]float32, latentHeads*kvcache.PageTokens),
 			q:      make([]float32, latentHeads*(rank+m.spec.Rotary.Dims)),
 			u:      make([]float32, latentHeads*rank),
 		}
@@ -129,10 +131,11 @@ func (j *latentProjectJob) Do(row, _ int) {
 		m.rotate(b.q[at+a.Latent.Nope:at+a.HeadDim], b, row)
 	}
 	r := b.rows[row]
-	key, _ := m.cache.At(r.Seq, j.layer, r.Pos)
-	copy(key, b.kva[row*len(key):(row+1)*len(key)])
+	width := rank + m.spec.Rotary.Dims
+	key := b.kva[row*width : (row+1)*width]
 	kernels.RMSNorm(key[:rank], key[:rank], j.w.kvaNorm, a.Latent.NormEps)
 	m.rotate(key[rank:], b, row)
+	m.cache.Put(r.Seq, j.layer, r.Pos, key, nil)
 }
 
 // absorbedJob attends some heads of one row in the absorbed form.
@@ -156,12 +159,10 @@ func (j *absorbedJob) Do(item, thread int) {
 	var states [latentHeads]kernels.Attn
 	r := j.batch.rows[row]
 	for pos := 0; pos <= r.Pos; pos += kvcache.PageTokens {
-		keys, _ := m.cache.Page(r.Seq, j.layer, pos/kvcache.PageTokens)
+		keys, values := m.cache.Page(r.Seq, j.layer, 0, pos/kvcache.PageTokens)
 		positions := min(kvcache.PageTokens, r.Pos+1-pos)
-		for i := range n {
-			kernels.AttendBlock(&states[i], t.u[i*rank:(i+1)*rank], t.q[i*width:(i+1)*width],
-				keys, keys, width, positions, a.Scale, t.scores)
-		}
+		kernels.AttendQueries(states[:n], t.u[:n*rank], t.q[:n*width], keys, values, positions,
+			a.Scale, t.scores)
 	}
 	for i := range n {
 		u := t.u[i*rank : (i+1)*rank]
@@ -191,9 +192,11 @@ func (m *Model) attendExpanded(l *latent, first, last int) {
 	const tile = expandPages * kvcache.PageTokens
 	for l.base = 0; l.base <= r.Pos; l.base += tile {
 		l.n = min(tile, r.Pos+1-l.base)
-		rank := a.Latent.KVRank
+		rank, width := a.Latent.KVRank, a.Latent.KVRank+m.spec.Rotary.Dims
 		for i := range l.n {
-			key, _ := m.cache.At(r.Seq, l.layer, l.base+i)
+			keys, _ := m.cache.Page(r.Seq, l.layer, 0, (l.base+i)/kvcache.PageTokens)
+			key := l.keys[i*width : (i+1)*width]
+			keys.Decode(key, (l.base+i)%kvcache.PageTokens)
 			copy(l.codes[i*rank:(i+1)*rank], key)
 		}
 		m.pool.MatMul(l.kvb[:l.n*l.w.kvb.Rows], l.codes[:l.n*rank], l.n, l.w.kvb)
@@ -215,11 +218,11 @@ type gatherJob latent
 func (j *gatherJob) Do(i, _ int) {
 	m, a := j.m, j.m.spec.Attention
 	nope, value := a.Latent.Nope, a.ValueDim
-	key, _ := m.cache.At(j.batch.rows[j.first].Seq, j.layer, j.base+i)
+	key := j.keys[i*(a.Latent.KVRank+m.spec.Rotary.Dims):]
 	from, to := j.kvb[i*a.Heads*(nope+value):], j.heads[i*a.Heads*(a.HeadDim+value):]
 	for range a.Heads {
 		copy(to, from[:nope])
-		copy(to[nope:], key[a.Latent.KVRank:])
+		copy(to[nope:a.HeadDim], key[a.Latent.KVRank:])
 		copy(to[a.HeadDim:], from[nope:nope+value])
 		from, to = from[nope+value:], to[a.HeadDim+value:]
 	}

@@ -45,10 +45,9 @@ func deepSeekV3(b *testing.B, rows, positions int) (*Model, *layerWeights) {
 		qa: fp8(1536, 7168), qaNorm: ones(1536), qb: fp8(24576, 1536), kva: fp8(576, 7168),
 		kvaNorm: ones(512), kvb: fp8(32768, 512), o: fp8(7168, 16384),
 	}
-	keys, values := spec.KVWidths()
-	cache, err := kvcache.New(kvcache.Config{
-		Layers: 1, Keys: keys, Values: values, Bytes: int64(positions+kvcache.PageTokens) * 576 * 4,
-	})
+	shape := CacheShape(spec)
+	shape.Bytes = int64(positions+kvcache.PageTokens) * 576 * 4
+	cache, err := kvcache.New(shape)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,14 +79,15 @@ func BenchmarkLatent(b *testing.B) {
 		b.Run(fmt.Sprintf("%s/context=%d", c.name, c.context), func(b *testing.B) {
 			m, w := deepSeekV3(b, c.rows, c.context)
 			var s kvcache.Sequence
-			if !m.cache.Grow(&s, c.context) {
+			if !m.cache.Grow(&s, 0, c.context) {
 				b.Fatal("the cache is full")
 			}
+			key := make([]float32, 576)
 			for pos := range c.context {
-				key, _ := m.cache.At(&s, 0, pos)
 				for i := range key {
 					key[i] = float32((pos*7+i*13)%17-8) / 8
 				}
+				m.cache.Put(&s, 0, pos, key, nil)
 			}
 			rows := make([]Row, c.rows)
 			for i := range rows {

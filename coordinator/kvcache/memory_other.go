@@ -2,7 +2,7 @@
 
 package kvcache
 
-// allocate takes n zeroed values from the Go heap.
-func allocate(n int64) ([]float32, func() error, error) {
-	return make([]float32, n), func() error { return nil }, nil
+// allocate takes zeroed memory from the Go heap.
+func allocate(bytes, floats int64) ([]byte, []float32, func() error, error) {
+	return make([]byte, bytes), make([]float32, floats), func() error { return nil }, nil
 }
