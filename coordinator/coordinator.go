@@ -61,6 +61,12 @@ type Config struct {
 	// sequences in the batch, MaxWaiting those that wait; defaults 256, 64,
 	// 1024.
 	MaxRows, MaxRunning, MaxWaiting int
+	// MicroBatches is in how many parts steps run, 1 or 2; default: whatever
+	// turns out faster.
+	MicroBatches int
+	// DraftTokens is how many tokens are guessed after each request's own by
+	// looking up what followed the same words before; default none.
+	DraftTokens int
 	// MinWorkers is how many workers the first placement waits for; default 1.
 	MinWorkers int
 	// Wire is what activations are rounded to on their way; default f32, which
@@ -358,7 +364,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		c.cfg.Progress.Begin(c.attentionBytes())
 		progress = c.cfg.Progress.Add
 	}
-	maxLogits := min(max(c.cfg.MaxRunning, 32), c.cfg.MaxRows)
+	maxLogits := c.maxLogits()
 	m, err := forward.New(ctx, forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: c.pool,
 		Experts: experts{c.dispatcher}, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits, Progress: progress,
@@ -370,8 +376,16 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		Model: m, Cache: c.cache, Session: c.dispatcher, Vocab: c.spec.Vocab, Tokens: c.tokenizer.Size(),
 		Context: c.spec.MaxPositions, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits,
 		MaxRunning: c.cfg.MaxRunning, MaxWaiting: c.cfg.MaxWaiting,
+		MicroBatches: c.cfg.MicroBatches, Draft: c.cfg.DraftTokens, Pool: c.pool,
+		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})
 	return err
+}
+
+// maxLogits is how many rows of a step may ask for logits: one for every
+// request and guess of the batch, within the step.
+func (c *Coordinator) maxLogits() int {
+	return min(max(c.cfg.MaxRunning*(1+c.cfg.DraftTokens), 32), c.cfg.MaxRows)
 }
 
 // openAPI replaces the loading page by the API.

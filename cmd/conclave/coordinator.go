@@ -8,10 +8,14 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/coordinator"
+	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
 )
+
+// maxDraftTokens is more guesses than ever come true together; each costs a row.
+const maxDraftTokens = 16
 
 // serveFlags are the coordinator's settings that conclave up shares.
 type serveFlags struct {
@@ -24,6 +28,8 @@ type serveFlags struct {
 	MaxRows       int           `help:"Positions computed in one step." default:"256"`
 	MaxRunning    int           `help:"Requests in the batch." default:"64"`
 	MaxWaiting    int           `help:"Requests that may wait for a place in it." default:"1024"`
+	MicroBatches  int           `help:"Parts of a step that overlap, 1 or 2, so that workers compute while the coordinator does; 0: what is faster." default:"0"`
+	DraftTokens   int           `help:"Tokens to guess by looking up what followed the same words before; answers stay the same. 0: none." default:"0"`
 	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
 	CallTimeout   time.Duration `help:"How long a worker may take for one layer." default:"20s"`
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
@@ -37,6 +43,8 @@ func (f *serveFlags) validate() error {
 		}
 	}
 	return cmp.Or(
+		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
+		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
 		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
 		notNegative("max-waiting", f.MaxWaiting), notNegative("call-timeout", f.CallTimeout),
 		notNegative("patience", f.Patience), notNegative("drain-timeout", f.DrainTimeout))
@@ -77,7 +85,8 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		RopeScaling: f.RopeScaling, ToolFormat: f.ToolFormat,
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
-		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MinWorkers: f.MinWorkers,
+		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
+		DraftTokens: f.DraftTokens, MinWorkers: f.MinWorkers,
 		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout,
 		Progress: newProgress("attention", log), Log: log,

@@ -61,6 +61,14 @@ func notNegative[T int | time.Duration](flag string, value T) error {
 	return nil
 }
 
+// atMost refuses a number below 0 or above limit.
+func atMost(flag string, value, limit int) error {
+	if value < 0 || value > limit {
+		return fmt.Errorf("--%s is %d: want 0 to %d", flag, value, limit)
+	}
+	return nil
+}
+
 // logFlags say what is logged and how.
 type logFlags struct {
 	Level  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`

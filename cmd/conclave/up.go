@@ -105,6 +105,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
+		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
 	}
 }
 

@@ -95,9 +95,11 @@ func TestCancelUnread(t *testing.T) {
 func TestStepError(t *testing.T) {
 	lost := &UnavailableError{Reason: "experts 3-5 of layer 2"}
 	e, m := start(t, 64, func(c *Config) { c.MaxRunning = 2; c.Model.(*fakeModel).stepwise() })
-	r := Request{Prompt: prompt(1, 100), MaxTokens: 2, Logprobs: -1} // its prompt takes two steps
+	// Prompts take two steps, and share nothing.
+	r := Request{Prompt: prompt(1, 100), MaxTokens: 2, Logprobs: -1}
 	var streams []<-chan Event
 	for i := range 3 {
+		r.CacheSalt = string(rune('a' + i))
 		events, err := e.Submit(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)

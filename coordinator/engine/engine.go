@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/sample"
 	"github.com/conclave-serve/conclave/coordinator/sched"
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // Model runs one step; *forward.Model implements it.
@@ -40,6 +42,17 @@ type Config struct {
 	MaxRows, MaxLogits, MaxRunning int
 	// MaxWaiting bounds the sequences that wait for a place.
 	MaxWaiting int
+	// MicroBatches is in how many parts steps run; 0: whatever is faster.
+	MicroBatches int
+	// Draft is how many tokens are guessed after each sequence's own, from what
+	// followed the same words earlier in it; 0: none. It changes no answer.
+	Draft int
+	// Expanded, if set, says how many positions of a sequence with a prompt of
+	// so many tokens have pages that no sequence with another prompt length may
+	// share: see kvcache.Identity.
+	Expanded func(prompt int) int
+	// Pool, if set, is what sequences are sampled on between steps.
+	Pool *kernels.Pool
 }
 
 // Engine runs requests. Its methods are safe for concurrent use.
@@ -47,13 +60,15 @@ type Engine struct {
 	cfg     Config
 	context int // positions a sequence may have: the model's or the cache's
 
-	// Owned by the loop.
+	// Owned by the loop. Both lists are in order: see before.
 	running, waiting []*sequence
+	full             bool // the first of waiting found no pages; cleared when some come back
 	rows             []forward.Row
 	demands          []sched.Demand
 	shares           []int
-	preemptions      int64
-	steps            int64
+	tuner            sched.Tuner
+
+	preemptions, steps, drafted, accepted int64
 
 	wake     chan struct{} // holds a token while the loop may have news
 	stopping <-chan struct{}
@@ -63,6 +78,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	inbox    []*sequence
+	arrivals uint64
 	pending  int // in the inbox or waiting
 	draining bool
 	stats    Stats
@@ -77,6 +93,10 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MaxRows < 1 || cfg.MaxLogits < 1 || cfg.MaxLogits > cfg.MaxRows {
 		return nil, fmt.Errorf("engine: steps of %d rows, %d of them with logits",
 			cfg.MaxRows, cfg.MaxLogits)
+	}
+	if cfg.MicroBatches < 0 || cfg.MicroBatches > forward.MicroBatches || cfg.Draft < 0 {
+		return nil, fmt.Errorf("engine: steps in %d parts, guesses of %d tokens",
+			cfg.MicroBatches, cfg.Draft)
 	}
 	if cfg.MaxRunning < 1 || cfg.MaxWaiting < 1 {
 		return nil, fmt.Errorf("engine: %d sequences may run and %d wait", cfg.MaxRunning, cfg.MaxWaiting)
@@ -102,7 +122,7 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Event, error) {
 	s := &sequence{
 		req: r, ctx: ctx, out: newMailbox(), tokens: append([]int32(nil), r.Prompt...),
 		sampler: sample.New(r.Sampling, e.cfg.Tokens, r.Prompt),
-		force:   forcing{left: r.Force},
+		force:   forcing{left: r.Force}, arrived: time.Now(),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,6 +133,8 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Event, error) {
 		return nil, fmt.Errorf("%w: %d of %d", ErrQueueFull, e.pending, e.cfg.MaxWaiting)
 	}
 	e.pending++
+	e.arrivals++
+	s.number = e.arrivals
 	e.inbox = append(e.inbox, s)
 	out := make(chan Event, 16)
 	e.pumps.Go(func() { s.out.pump(ctx, e.stopping, out) })
@@ -226,19 +248,24 @@ func (e *Engine) run(ctx context.Context) {
 func (e *Engine) collect() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.waiting = append(e.waiting, e.inbox...)
+	for _, s := range e.inbox {
+		e.waiting = insert(e.waiting, s)
+		e.full = e.full && e.waiting[0] != s
+	}
 	clear(e.inbox)
 	e.inbox = e.inbox[:0]
 }
 
 // publish makes the loop's counts visible.
 func (e *Engine) publish() {
-	cache := e.cfg.Cache.Stats()
+	pages := e.cfg.Cache.Stats()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.pending = len(e.inbox) + len(e.waiting)
 	e.stats = Stats{
-		Running: len(e.running), PagesUsed: cache.Used, PagesTotal: cache.Total,
+		Running: len(e.running), PagesUsed: pages.Used, PagesCached: pages.Cached,
+		PagesTotal: pages.Total, PrefixQueries: pages.Queried, PrefixHits: pages.Hit,
+		DraftTokens: e.drafted, AcceptedTokens: e.accepted,
 		Preemptions: e.preemptions, Steps: e.steps,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/sample"
@@ -151,6 +152,10 @@ func oneByOne(t *testing.T, requests []Request) [][]Event {
 	return out
 }
 
+// unlike is what differs between two runs of one request: how long they took,
+// and what others had left in the cache.
+var unlike = cmpopts.IgnoreFields(Event{}, "Timing", "Cached")
+
 // What a request receives depends on it alone: not on the requests beside it,
 // the chunks of its prompt, or preemptions.
 func TestStreamsEqualOneByOne(t *testing.T) {
@@ -178,7 +183,7 @@ func TestStreamsEqualOneByOne(t *testing.T) {
 				}
 			}
 			for i, s := range streams {
-				if diff := cmp.Diff(want[i], finish(t, s)); diff != "" {
+				if diff := cmp.Diff(want[i], finish(t, s), unlike); diff != "" {
 					t.Errorf("request %d differs from the same alone:\n%s", i, diff)
 				}
 			}
@@ -371,7 +376,7 @@ func TestNoAllocationPerToken(t *testing.T) {
 		for range run {
 			<-events
 		}
-	}); n > run/10 {
+	}); n > 5*(run/kvcache.PageTokens+1) { // a page that becomes findable costs some
 		t.Errorf("%v allocations for %d tokens", n, run)
 	}
 }

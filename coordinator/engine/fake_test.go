@@ -26,6 +26,7 @@ const (
 type fakeModel struct {
 	cache  *kvcache.Cache
 	logits []float32
+	memory int // if positive, how many of the latest tokens logits depend on
 
 	// entered, if set, receives the rows of each step, which then waits for
 	// the step's result on proceed.
@@ -65,7 +66,11 @@ func (m *fakeModel) Step(ctx context.Context, rows []forward.Row, _ int) ([]floa
 		}
 		b.logits++
 		h := newHash()
-		for pos := range r.Pos + 1 {
+		from := 0
+		if m.memory > 0 {
+			from = max(0, r.Pos+1-m.memory)
+		}
+		for pos := from; pos <= r.Pos; pos++ {
 			var key [1]float32
 			keys, _ := m.cache.Page(r.Seq, 0, 0, pos/kvcache.PageTokens)
 			keys.Decode(key[:], pos%kvcache.PageTokens)
@@ -138,7 +143,7 @@ func continuation(prompt []int32, n int) []int32 {
 func start(t testing.TB, pages int, change ...func(*Config)) (*Engine, *fakeModel) {
 	t.Helper()
 	cache, err := kvcache.New(kvcache.Config{
-		Windows: []int{0}, Keys: 1, Values: 1, Bytes: int64(pages) * 8 * kvcache.PageTokens,
+		Windows: []int{0}, Keys: 1, Values: 1, Bytes: int64(pages) * 8 * kvcache.PageTokens, Prefix: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -85,7 +86,10 @@ const closeGrace = time.Second
 // nobody else sends to out.
 func deliverCut(ctx context.Context, out chan Event) {
 	last := Event{Token: -1, Finish: FinishError, Err: ErrDraining}
-	if ctx.Err() != nil {
+	switch err := ctx.Err(); {
+	case errors.Is(err, context.DeadlineExceeded):
+		last.Err = ErrDeadline
+	case err != nil:
 		last = Event{Token: -1, Finish: FinishCancelled}
 	}
 	timer := time.NewTimer(closeGrace)

@@ -7,26 +7,34 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // Whatever arrives and leaves, whatever the sizes: every stream ends once, one
 // that ends by itself has the tokens that it has alone, every page comes back
 // (start checks), and the race detector is content.
 func TestRandomLife(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
 	rapid.Check(t, func(r *rapid.T) {
 		rows := rapid.IntRange(1, 40).Draw(r, "rows")
 		e, _ := start(t, rapid.IntRange(3, 12).Draw(r, "pages"), func(c *Config) {
 			c.MaxRows, c.MaxLogits = rows, rapid.IntRange(1, rows).Draw(r, "logits")
 			c.MaxRunning = rapid.IntRange(1, 8).Draw(r, "running")
+			c.Draft = rapid.IntRange(0, 4).Draw(r, "draft")
+			c.Pool = pool
 		})
 		var callers sync.WaitGroup
 		for i := range rapid.IntRange(1, 12).Draw(r, "requests") {
-			p := prompt(i, rapid.IntRange(1, 90).Draw(r, "prompt"))
+			p := prompt(i/2, rapid.IntRange(1, 90).Draw(r, "prompt"))
 			n := rapid.IntRange(1, 60).Draw(r, "tokens")
 			leaveAfter := rapid.IntRange(-60, 30).Draw(r, "leave after") // negative: never
 			ctx, leave := context.WithCancel(t.Context())
 			events, err := e.Submit(ctx, Request{
 				Prompt: p, MaxTokens: n, Logprobs: -1, PromptLogprobs: rapid.Bool().Draw(r, "score"),
+				Priority:  rapid.IntRange(0, 2).Draw(r, "priority"),
+				CacheSalt: rapid.SampledFrom([]string{"", "", "salt"}).Draw(r, "salt"),
 			})
 			if err != nil {
 				leave()

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/sample"
@@ -13,6 +15,7 @@ import (
 // goroutine owns it.
 type sequence struct {
 	req     Request
+	number  uint64 // in order of arrival
 	ctx     context.Context
 	out     *mailbox
 	tokens  []int32 // the prompt and what was generated
@@ -22,7 +25,30 @@ type sequence struct {
 	force   forcing
 	allowed []uint64       // the mask of a constraint; nil before there is one
 	prompt  []TokenLogprob // log-probabilities of the prompt so far
-	share   int            // positions computed in the step at hand
+	cached  int            // tokens of the prompt that were in the cache when it was placed
+
+	// The step at hand.
+	share   int       // positions computed
+	draft   []int32   // a guess at the tokens after the known ones
+	logits  []float32 // of the positions that need them
+	guessed int       // tokens of draft that were computed,
+	right   int       // and those of them that came true
+	ended   bool
+	last    Event // if it has ended
+
+	// When it came, got a place for the first time, and said its first token.
+	arrived, placed, spoke time.Time
+}
+
+// before orders sequences: by priority, then by arrival.
+func before(a, b *sequence) int {
+	return cmp.Or(cmp.Compare(a.req.Priority, b.req.Priority), cmp.Compare(a.number, b.number))
+}
+
+// insert puts s where it belongs in an ordered list.
+func insert(list []*sequence, s *sequence) []*sequence {
+	at, _ := slices.BinarySearchFunc(list, s, before)
+	return slices.Insert(list, at, s)
 }
 
 // generated counts the tokens produced so far.
@@ -31,16 +57,126 @@ func (s *sequence) generated() int { return len(s.tokens) - len(s.req.Prompt) }
 // remaining counts the positions that the next token waits for.
 func (s *sequence) remaining() int { return len(s.tokens) - s.done }
 
+// at returns the token of a position, known or guessed.
+func (s *sequence) at(pos int) int32 {
+	if pos < len(s.tokens) {
+		return s.tokens[pos]
+	}
+	return s.draft[pos-len(s.tokens)]
+}
+
+// identity is what the sequence's pages depend on beside its tokens.
+func (s *sequence) identity(e *Engine) kvcache.Identity {
+	id := kvcache.Identity{Salt: s.req.CacheSalt}
+	if e.cfg.Expanded != nil {
+		id.Expanded = e.cfg.Expanded(len(s.req.Prompt))
+	}
+	return id
+}
+
+// findable returns the tokens whose pages may be found in the cache: none while
+// the prompt is scored, which takes the logits of every position.
+func (s *sequence) findable() []int32 {
+	if s.scoring() {
+		return nil
+	}
+	return s.tokens
+}
+
+// timing says where the time of a sequence went until now.
+func (s *sequence) timing(now time.Time) *Timing {
+	placed, spoke := s.placed, s.spoke
+	if placed.IsZero() {
+		placed = now
+	}
+	if spoke.IsZero() {
+		spoke = now
+	}
+	return &Timing{
+		Queued: placed.Sub(s.arrived), Prefill: spoke.Sub(placed), Decode: now.Sub(spoke),
+	}
+}
+
 // scoring reports whether prompt positions still need their logits.
 func (s *sequence) scoring() bool {
 	return s.req.PromptLogprobs && len(s.prompt) < len(s.req.Prompt)
 }
 
 // needsLogits reports whether the logits of position pos are of use: for the
-// next token or, while the prompt is scored, for the prompt token after it.
+// next token or one after a guess or, while the prompt is scored, for the
+// prompt token after it.
 func (s *sequence) needsLogits(pos int, scoring bool) bool {
-	return pos == len(s.tokens)-1 || scoring && pos < len(s.req.Prompt)
+	return pos >= len(s.tokens)-1 || scoring && pos < len(s.req.Prompt)
 }
+
+// digest takes in the logits of the step's positions: it scores the prompt,
+// chooses tokens, and compares them with what was guessed. A position behind a
+// wrong guess has seen a token that never was, and does not count.
+func (s *sequence) digest(vocab, context int) {
+	known, scoring, logits := len(s.tokens), s.scoring(), s.logits
+	s.guessed, s.right = max(0, s.done+s.share-known), 0
+	for end := s.done + s.share; s.done < end; s.done++ {
+		pos := s.done
+		if pos < known-1 && !(scoring && pos < len(s.req.Prompt)) {
+			continue
+		}
+		row := logits[:vocab]
+		logits = logits[vocab:]
+		if scoring {
+			s.scorePrompt(pos, row)
+		}
+		if pos < known-1 {
+			continue
+		}
+		if s.advance(row, context); s.ended {
+			s.done++
+			return
+		}
+		if pos+1 < end {
+			if s.draft[pos+1-known] != s.tokens[pos+1] {
+				s.done++
+				return
+			}
+			s.right++
+		}
+	}
+}
+
+// advance chooses the next token from logits and delivers it, unless it ends
+// the sequence.
+func (s *sequence) advance(logits []float32, context int) {
+	if s.req.PromptLogprobs && s.generated() == 0 {
+		if err := s.checkPrompt(); err != nil {
+			s.end(Event{Token: -1, Finish: FinishError, Err: err})
+			return
+		}
+		first := Event{Token: -1, Prompt: s.prompt}
+		if s.req.MaxTokens == 0 {
+			first.Finish = FinishLength
+			s.end(first)
+			return
+		}
+		s.out.put(first)
+	}
+	token, last, err := s.next(logits, context)
+	if err != nil {
+		s.end(Event{Token: -1, Finish: FinishError, Err: err})
+		return
+	}
+	event := s.accept(token, last, logits, context)
+	if s.spoke.IsZero() {
+		s.spoke, event.Cached = time.Now(), s.cached
+	}
+	if event.Finish != "" {
+		s.end(event)
+		return
+	}
+	s.out.put(event)
+}
+
+// end says that e is the sequence's last event; the engine delivers it when the
+// pages are back.
+func (s *sequence) end(e Event) { s.ended, s.last = true, e }
 
 // scorePrompt takes in the logits of position pos, which predict the prompt
 // token after it.

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/sched"
@@ -20,7 +22,8 @@ func (e *Engine) step(ctx context.Context) {
 	logits, err := e.forward(ctx)
 	switch {
 	case err == nil:
-		e.emit(logits)
+		e.sample(logits)
+		e.emit()
 	case ctx.Err() != nil:
 		e.abort(ErrDraining)
 	default:
@@ -29,33 +32,57 @@ func (e *Engine) step(ctx context.Context) {
 	e.publish()
 }
 
-// reap releases the sequences whose callers have gone.
+// reap releases the sequences whose callers have gone, or whose time is up.
 func (e *Engine) reap() {
 	gone := func(s *sequence) bool {
-		if s.ctx.Err() == nil {
+		switch err := s.ctx.Err(); {
+		case err == nil:
 			return false
+		case errors.Is(err, context.DeadlineExceeded):
+			e.release(s, Event{Token: -1, Finish: FinishError, Err: ErrDeadline})
+		default:
+			e.release(s, Event{Token: -1, Finish: FinishCancelled})
 		}
-		e.release(s, Event{Token: -1, Finish: FinishCancelled})
 		return true
 	}
 	e.running = slices.DeleteFunc(e.running, gone)
 	e.waiting = slices.DeleteFunc(e.waiting, gone)
 }
 
-// admit moves waiting sequences into the batch, first come, first served,
-// while there is a place and the cache has pages for all of their tokens. With
-// fewer, a sequence that was preempted would come back at once, for as far as
-// the pages that it gave up reach.
+// admit moves waiting sequences into the batch, in order, while there is a
+// place and the cache has pages for all of their tokens. With fewer, a sequence
+// that was preempted would come back at once, for as far as the pages that it
+// gave up reach.
 func (e *Engine) admit() {
-	n := 0
-	for _, s := range e.waiting {
-		if len(e.running) == e.cfg.MaxRunning || !e.cfg.Cache.Grow(&s.kv, s.done, len(s.tokens)) {
-			break
+	for len(e.waiting) > 0 {
+		s := e.waiting[0]
+		for !e.place(s) {
+			if n := len(e.running); n == 0 || e.running[n-1].req.Priority <= s.req.Priority {
+				return
+			}
+			e.preemptLast() // it comes behind s
 		}
-		e.running = append(e.running, s)
-		n++
+		e.waiting = slices.Delete(e.waiting, 0, 1)
+		e.running = insert(e.running, s)
 	}
-	e.waiting = slices.Delete(e.waiting, 0, n)
+}
+
+// place finds pages for s, the first of those that wait, and reports whether
+// there is a place for it in the batch.
+func (e *Engine) place(s *sequence) bool {
+	if len(e.running) == e.cfg.MaxRunning || e.full && len(e.running) > 0 {
+		return false
+	}
+	s.done = e.cfg.Cache.Match(&s.kv, s.identity(e), s.findable())
+	if !e.cfg.Cache.Grow(&s.kv, s.done, len(s.tokens)) {
+		e.cfg.Cache.Release(&s.kv)
+		s.done, e.full = 0, true
+		return false
+	}
+	if s.placed.IsZero() {
+		s.placed, s.cached = time.Now(), s.done
+	}
+	return true
 }
 
 // schedule divides the step among the running sequences, finds pages for what
@@ -63,7 +90,10 @@ func (e *Engine) admit() {
 func (e *Engine) schedule() {
 	e.demands, e.shares = e.demands[:0], e.shares[:0]
 	for _, s := range e.running {
-		e.demands = append(e.demands, sched.Demand{Rows: s.remaining(), AllLogits: s.scoring()})
+		s.propose(e)
+		e.demands = append(e.demands, sched.Demand{
+			Rows: s.remaining(), AllLogits: s.scoring(), Draft: len(s.draft),
+		})
 		e.shares = append(e.shares, 0)
 	}
 	sched.Share(e.demands, sched.Budget{Rows: e.cfg.MaxRows, Logits: e.cfg.MaxLogits}, e.shares)
@@ -76,7 +106,7 @@ func (e *Engine) schedule() {
 		scoring := s.scoring()
 		for pos := s.done; pos < s.done+s.share; pos++ {
 			e.rows = append(e.rows, forward.Row{
-				Token: s.tokens[pos], Pos: pos, Seq: &s.kv,
+				Token: s.at(pos), Pos: pos, Seq: &s.kv,
 				Expand: forward.Expands(pos, len(s.req.Prompt)),
 				Logits: s.needsLogits(pos, scoring),
 			})
@@ -84,28 +114,34 @@ func (e *Engine) schedule() {
 	}
 }
 
-// findPages grows every sequence to its share. Where pages run out, the
-// youngest sequence gives its own back and starts over later, be it the one in
-// need: by the determinism contract it continues with the same bits. The oldest
-// always advances, since the cache holds any one sequence.
+// findPages grows every sequence to its share. Where pages run out, guesses are
+// given up first; then the sequence that comes last gives its own back and
+// starts over later, be it the one in need: by the determinism contract it
+// continues with the same bits. The first always advances, since the cache holds
+// any one sequence.
 func (e *Engine) findPages() {
 	for i := 0; i < len(e.running); i++ {
 		s := e.running[i]
 		for i < len(e.running) && !e.cfg.Cache.Grow(&s.kv, s.done, s.done+s.share) {
-			e.preemptYoungest()
+			if known := s.remaining(); s.share > known {
+				s.share = known
+				continue
+			}
+			e.preemptLast()
 		}
 	}
 }
 
-func (e *Engine) preemptYoungest() {
+func (e *Engine) preemptLast() {
 	last := len(e.running) - 1
 	s := e.running[last]
 	e.running[last] = nil
 	e.running = e.running[:last]
 	e.cfg.Cache.Release(&s.kv)
-	s.done, s.share = 0, 0
-	e.waiting = slices.Insert(e.waiting, 0, s)
+	s.done, s.share, s.draft = 0, 0, s.draft[:0]
+	e.waiting = insert(e.waiting, s)
 	e.preemptions++
+	e.full = false
 }
 
 // forward runs the model over the rows, with one routing table for the step.
@@ -115,69 +151,73 @@ func (e *Engine) forward(ctx context.Context) ([]float32, error) {
 		defer e.cfg.Session.End(ctx)
 	}
 	e.steps++
-	return e.cfg.Model.Step(ctx, e.rows, 1)
+	parts := e.cfg.MicroBatches
+	if parts > 0 {
+		return e.cfg.Model.Step(ctx, e.rows, parts)
+	}
+	parts = e.tuner.Parts(len(e.rows))
+	began := time.Now()
+	logits, err := e.cfg.Model.Step(ctx, e.rows, parts)
+	if err == nil {
+		e.tuner.Took(len(e.rows), parts, time.Since(began))
+	}
+	return logits, err
 }
 
-// emit samples the sequences that have reached the end of their tokens and
-// hands the results to their callers.
-func (e *Engine) emit(logits []float32) {
-	vocab := e.cfg.Vocab
-	keep := e.running[:0]
+// sample lets every running sequence take in the logits of its rows; they are
+// independent, so they share the cores.
+func (e *Engine) sample(logits []float32) {
 	for _, s := range e.running {
-		var last []float32
+		n := 0
 		scoring := s.scoring()
 		for pos := s.done; pos < s.done+s.share; pos++ {
-			if !s.needsLogits(pos, scoring) {
-				continue
-			}
-			last, logits = logits[:vocab], logits[vocab:]
-			if scoring {
-				s.scorePrompt(pos, last)
+			if s.needsLogits(pos, scoring) {
+				n += e.cfg.Vocab
 			}
 		}
-		s.done += s.share
+		s.logits, logits = logits[:n], logits[n:]
+	}
+	if e.cfg.Pool == nil {
+		for i := range e.running {
+			(*digestJob)(e).Do(i, 0)
+		}
+		return
+	}
+	e.cfg.Pool.Run(len(e.running), (*digestJob)(e))
+}
+
+// digestJob lets one running sequence take in its logits.
+type digestJob Engine
+
+// Do implements kernels.Job.
+func (e *digestJob) Do(i, _ int) { e.running[i].digest(e.cfg.Vocab, e.context) }
+
+// emit hands what the sequences have said to the cache and to their callers,
+// and releases those that are done.
+func (e *Engine) emit() {
+	keep := e.running[:0]
+	for _, s := range e.running {
+		e.drafted += int64(s.guessed)
+		e.accepted += int64(s.right)
+		if s.ended {
+			e.release(s, s.last)
+			continue
+		}
 		e.cfg.Cache.Advance(&s.kv, s.tokens, s.done)
-		if s.remaining() > 0 || !e.advance(s, last) {
-			keep = append(keep, s)
-		}
+		keep = append(keep, s)
 	}
 	clear(e.running[len(keep):])
 	e.running = keep
 }
 
-// advance samples the next token of s from logits and reports whether s is
-// finished.
-func (e *Engine) advance(s *sequence, logits []float32) bool {
-	if s.req.PromptLogprobs && s.generated() == 0 {
-		if err := s.checkPrompt(); err != nil {
-			e.release(s, Event{Token: -1, Finish: FinishError, Err: err})
-			return true
-		}
-		first := Event{Token: -1, Prompt: s.prompt}
-		if s.req.MaxTokens == 0 {
-			first.Finish = FinishLength
-			e.release(s, first)
-			return true
-		}
-		s.out.put(first)
-	}
-	token, last, err := s.next(logits, e.context)
-	if err != nil {
-		e.release(s, Event{Token: -1, Finish: FinishError, Err: err})
-		return true
-	}
-	event := s.accept(token, last, logits, e.context)
-	if event.Finish == "" {
-		s.out.put(event)
-		return false
-	}
-	e.release(s, event)
-	return true
-}
-
 // release gives a sequence's pages back and delivers its last event.
 func (e *Engine) release(s *sequence, last Event) {
+	if s.share > 0 { // what it has computed may serve others
+		e.cfg.Cache.Advance(&s.kv, s.tokens, s.done)
+	}
 	e.cfg.Cache.Release(&s.kv)
+	e.full = false
+	last.Timing = s.timing(time.Now())
 	s.out.put(last)
 }
 
@@ -185,6 +225,7 @@ func (e *Engine) release(s *sequence, last Event) {
 // next step may find their experts.
 func (e *Engine) abort(err error) {
 	for _, s := range e.running {
+		s.share = 0 // nobody knows how far the step came
 		e.release(s, Event{Token: -1, Finish: FinishError, Err: err})
 	}
 	clear(e.running)

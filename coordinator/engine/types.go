@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/sample"
 )
@@ -67,7 +68,13 @@ type Event struct {
 	Finish Finish
 	// Err is set when Finish is FinishError.
 	Err error
+	// Timing is set on the last event, unless the engine was cut off.
+	Timing *Timing
 }
+
+// Timing says where a request's time went: until it first had a place in the
+// batch, until its first token, and until its end.
+type Timing struct{ Queued, Prefill, Decode time.Duration }
 
 // TokenLogprob is the natural log-probability of one token under the model's
 // own distribution, before penalties and temperature.
@@ -83,9 +90,19 @@ type Stats struct {
 	// requests that wait for one.
 	Running int `json:"running"`
 	Waiting int `json:"waiting"`
-	// PagesUsed and PagesTotal count the pages of the KV cache.
-	PagesUsed  int `json:"pages_used"`
-	PagesTotal int `json:"pages_total"`
+	// PagesUsed and PagesTotal count the pages of the KV cache; PagesCached are
+	// those that nobody uses, kept because somebody may.
+	PagesUsed   int `json:"pages_used"`
+	PagesCached int `json:"pages_cached"`
+	PagesTotal  int `json:"pages_total"`
+	// PrefixQueries and PrefixHits count the tokens that were looked for in the
+	// prefix cache, and those that were found.
+	PrefixQueries int64 `json:"prefix_queries"`
+	PrefixHits    int64 `json:"prefix_hits"`
+	// DraftTokens and AcceptedTokens count what speculation has guessed, and
+	// what of that came true.
+	DraftTokens    int64 `json:"draft_tokens"`
+	AcceptedTokens int64 `json:"accepted_tokens"`
 	// Preemptions counts requests that gave their pages back and started over.
 	Preemptions int64 `json:"preemptions"`
 	// Steps counts forward passes.
