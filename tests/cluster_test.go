@@ -43,11 +43,11 @@ const (
 	testMaxRows = 1024
 )
 
-func startCluster(t *testing.T, dir string, workers int) *cluster {
+func startCluster(t testing.TB, dir string, workers int) *cluster {
 	return startClusterWire(t, dir, workers, wire.F32)
 }
 
-func startClusterWire(t *testing.T, dir string, workers int, format wire.Format) *cluster {
+func startClusterWire(t testing.TB, dir string, workers int, format wire.Format) *cluster {
 	t.Helper()
 	c := &cluster{}
 	var err error
@@ -103,7 +103,7 @@ func (c *cluster) expertCounts() []int {
 	return counts
 }
 
-func (c *cluster) startWorker(t *testing.T, id string) *testWorker {
+func (c *cluster) startWorker(t testing.TB, id string) *testWorker {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,7 +130,7 @@ func (c *cluster) startWorker(t *testing.T, id string) *testWorker {
 
 // replan places the experts on the given workers, loads them there, and tells
 // the dispatcher.
-func (c *cluster) replan(t *testing.T, workers ...*testWorker) {
+func (c *cluster) replan(t testing.TB, workers ...*testWorker) {
 	t.Helper()
 	var capacity []shard.Capacity
 	for _, w := range workers {
@@ -166,7 +166,7 @@ func (c *cluster) update(workers ...*testWorker) {
 }
 
 // await waits until every expert can be reached.
-func (c *cluster) await(t *testing.T) {
+func (c *cluster) await(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -194,7 +194,7 @@ type testSequence struct {
 func (c *cluster) sequence(prompt int) *testSequence { return &testSequence{prompt: prompt} }
 
 // rows lays out the next tokens of s.
-func (c *cluster) rows(t *testing.T, s *testSequence, tokens []int32, all bool) []forward.Row {
+func (c *cluster) rows(t testing.TB, s *testSequence, tokens []int32, all bool) []forward.Row {
 	t.Helper()
 	if !c.cache.Grow(&s.kv, s.len, s.len+len(tokens)) {
 		t.Fatal("the cache is full")
@@ -210,7 +210,7 @@ func (c *cluster) rows(t *testing.T, s *testSequence, tokens []int32, all bool) 
 	return rows
 }
 
-func (c *cluster) step(t *testing.T, rows []forward.Row) []float32 {
+func (c *cluster) step(t testing.TB, rows []forward.Row) []float32 {
 	t.Helper()
 	c.dispatcher.Begin()
 	defer c.dispatcher.End(t.Context())
@@ -227,7 +227,7 @@ func (c *cluster) step(t *testing.T, rows []forward.Row) []float32 {
 
 // advance runs tokens in chunks and returns the logits of the last position,
 // or of all of them.
-func (c *cluster) advance(t *testing.T, s *testSequence, tokens []int32, chunk int, all bool) []float32 {
+func (c *cluster) advance(t testing.TB, s *testSequence, tokens []int32, chunk int, all bool) []float32 {
 	t.Helper()
 	var out []float32
 	for len(tokens) > 0 {
@@ -244,7 +244,7 @@ func (c *cluster) advance(t *testing.T, s *testSequence, tokens []int32, chunk i
 }
 
 // prefill returns the logits of every position of a prompt.
-func (c *cluster) prefill(t *testing.T, prompt []int32, chunk int) []float32 {
+func (c *cluster) prefill(t testing.TB, prompt []int32, chunk int) []float32 {
 	t.Helper()
 	s := c.sequence(len(prompt))
 	defer c.cache.Release(&s.kv)
