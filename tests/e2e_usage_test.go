@@ -47,6 +47,9 @@ func TestExitCodes(t *testing.T) {
 		{"coordinator without etcd", as("coordinator", whole), 1, "etcd at 127.0.0.1:"},
 		{"worker without etcd", as("worker", whole), 1, "etcd at 127.0.0.1:"},
 		{"status of nobody", []string{"status", "--url", "http://" + nobody}, 1, nobody},
+		{"bench without what", []string{"bench"}, 2, "serve"},
+		{"bench of no address", []string{"bench", "serve", "--url", nobody}, 2, "such as http://"},
+		{"bench of nobody", []string{"bench", "serve", "--url", "http://" + nobody}, 1, "is it running?"},
 		{"chat with nobody", []string{"chat", "--url", "http://" + nobody}, 1, nobody},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -47,8 +47,8 @@ func readConfig(r io.Reader) (kong.Resolver, error) {
 func (f *fileSettings) Validate(app *kong.Application) error {
 	everywhere := flagNames(app.Node)
 	commands := map[string][]string{}
-	for _, command := range app.Children {
-		commands[command.Name] = flagNames(command)
+	for _, command := range app.Leaves(false) {
+		commands[commandName(command)] = flagNames(command)
 		everywhere = append(everywhere, flagNames(command)...)
 	}
 	var problems []error
@@ -70,6 +70,14 @@ func (f *fileSettings) Validate(app *kong.Application) error {
 	return errors.Join(problems...)
 }
 
+// commandName is what follows conclave on the command line, such as "bench serve".
+func commandName(n *kong.Node) string {
+	if n.Parent == nil || n.Parent.Type == kong.ApplicationNode {
+		return n.Name
+	}
+	return commandName(n.Parent) + " " + n.Name
+}
+
 func flagNames(n *kong.Node) []string {
 	var names []string
 	for _, f := range n.Flags {
@@ -86,7 +94,7 @@ func (f *fileSettings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Fl
 		}
 	}
 	if node := parent.Node(); node != nil {
-		if nested, ok := f.values[node.Name].(map[string]any); ok {
+		if nested, ok := f.values[commandName(node)].(map[string]any); ok {
 			if v, ok := nested[flag.Name]; ok {
 				return plain(flag.Name, v)
 			}

@@ -21,14 +21,15 @@ func TestEveryFlagIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(page), "`--[no-]", "`--")
-	nodes := append([]*kong.Node{parser.Model.Node}, parser.Model.Children...)
+	nodes := append([]*kong.Node{parser.Model.Node}, parser.Model.Leaves(false)...)
 	for _, node := range nodes {
-		if node.Type == kong.CommandNode && !strings.Contains(text, "\n## `conclave "+node.Name+"`\n") {
-			t.Errorf("docs/cli.md has no section on conclave %s", node.Name)
+		name := commandName(node)
+		if node.Type == kong.CommandNode && !strings.Contains(text, "\n## `conclave "+name+"`\n") {
+			t.Errorf("docs/cli.md has no section on conclave %s", name)
 		}
 		for _, f := range node.Flags {
 			if !f.Hidden && f.Name != "help" && !strings.Contains(text, "`--"+f.Name+"` |") {
-				t.Errorf("docs/cli.md has no row for --%s of conclave %s", f.Name, node.Name)
+				t.Errorf("docs/cli.md has no row for --%s of conclave %s", f.Name, name)
 			}
 		}
 	}

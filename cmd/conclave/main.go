@@ -30,6 +30,7 @@ type cli struct {
 	Status      statusCommand      `cmd:"" help:"Show coordinators, workers and who holds which expert."`
 	Inspect     inspectCommand     `cmd:"" help:"Show what checkpoints are and need: sizes, attention, experts, cache."`
 	Synth       synthCommand       `cmd:"" help:"Write a random checkpoint from a config.json."`
+	Bench       benchCommand       `cmd:"" help:"Measure."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 

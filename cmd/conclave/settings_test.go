@@ -54,6 +54,22 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A command of a group has its settings under both names, and the model's name a twin of its own.
+func TestSettingsOfAGroup(t *testing.T) {
+	file := writeConfig(t, "concurrency: 3\nbench serve:\n  rate: 2.5\n  slo: [\"ttft:1s\", \"e2e:2s\"]\n")
+	t.Setenv("CONCLAVE_MODEL", "/a/folder")
+	t.Setenv("CONCLAVE_API_KEY", "secret")
+	c, err := parse(t, "bench", "serve", "--config", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Bench.Serve
+	if got.Concurrency != 3 || got.Rate != 2.5 || got.SLO.String() != "ttft:1s,e2e:2s" ||
+		got.Model != "" || got.APIKey != "secret" {
+		t.Errorf("read as %+v", got)
+	}
+}
+
 func TestSettingsThatMakeNoSense(t *testing.T) {
 	model := t.TempDir()
 	for _, test := range []struct{ args, file, want string }{
@@ -68,6 +84,8 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		{"up", "nope: 1", "nope is no flag"},
 		{"up", "up: {nope: 1}", "up.nope is no flag of conclave up"},
 		{"up", "worker: {workers: 1}", "worker.workers is no flag of conclave worker"},
+		{"bench serve", "bench serve: {nope: 1}", "bench serve.nope is no flag of conclave bench serve"},
+		{"bench serve", "bench: {rate: 1}", "bench is no flag"},
 		{"status", "url: {a: 1}", "url: want a value"},
 		{"status", "status: {url: {a: 1}}", "url: want a value"},
 	} {
