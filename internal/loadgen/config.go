@@ -63,7 +63,7 @@ type Work struct {
 
 // Body is what requests say besides prompt and length.
 type Body struct {
-	IgnoreEOS   bool     // answers are as long as asked for: ignore_eos, and min_tokens where it is taken
+	IgnoreEOS   bool     // answers are as long as asked for: ignore_eos, and min_tokens if taken
 	Temperature *float64 // nil: the server's
 	SendSeed    bool     // each request has a sampling seed of its own, drawn from Work.Seed
 	Extra       map[string]json.RawMessage

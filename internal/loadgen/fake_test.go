@@ -89,7 +89,7 @@ func (f *fake) complete(w http.ResponseWriter, r *http.Request, body map[string]
 			return
 		}
 	}
-	f.stream(w, r.Context(), body, tokens)
+	f.stream(r.Context(), w, body, tokens)
 }
 
 func (f *fake) begin(body map[string]any) {
@@ -108,7 +108,7 @@ func (f *fake) end() {
 
 // stream writes an answer: a chunk with the role, one for each token, of which every other is
 // reasoning, one with the reason of the end, one with usage.
-func (f *fake) stream(w http.ResponseWriter, ctx context.Context, body map[string]any, tokens int) {
+func (f *fake) stream(ctx context.Context, w http.ResponseWriter, body map[string]any, tokens int) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	send(w, `{"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}`)
 	wait := f.first

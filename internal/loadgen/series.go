@@ -20,7 +20,9 @@ func (r *Report) Series(interval time.Duration) []Point {
 		return nil
 	}
 	points := make([]Point, (length+interval-1)/interval)
-	at := func(d time.Duration) int { return int(min(max(d/interval, 0), time.Duration(len(points)-1))) }
+	at := func(d time.Duration) int {
+		return int(min(max(d/interval, 0), time.Duration(len(points)-1)))
+	}
 	width := func(i int) time.Duration { return min(interval, length-time.Duration(i)*interval) }
 	for i := range points {
 		points[i].At = time.Duration(i)*interval + width(i)/2

@@ -85,7 +85,7 @@ func WritePNG(w io.Writer, r *loadgen.Report) error {
 // drawReport draws four panels under a title of two lines.
 func drawReport(c draw.Canvas, r *loadgen.Report) {
 	c.SetColor(white)
-	c.Fill(c.Rectangle.Path())
+	c.Fill(c.Path())
 	const margin = 0.4 * vg.Centimeter
 	c = draw.Crop(c, margin, -margin, margin, -margin)
 	head := writeTitle(c, r)

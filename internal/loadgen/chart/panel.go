@@ -56,8 +56,8 @@ func panel(title, x, y string) *plot.Plot {
 // maxSteps bounds the points of a curve: more than a picture has pixels.
 const maxSteps = 2000
 
-// rare is the share of values, one in so many, that may lie left of the picture: gaps between events
-// that came in one packet are of microseconds, and would take half of it.
+// rare is the share of values, one in so many, that may lie left of the picture: gaps between
+// events that came in one packet are of microseconds, and would take half of it.
 const rare = 100
 
 // wide is the ratio of the largest to the smallest value from which an axis is logarithmic.
@@ -109,7 +109,8 @@ func scale(axis *plot.Axis, low, high float64) {
 }
 
 func addLine(p *plot.Plot, points plotter.XYs, thickness float64) {
-	p.Add(&plotter.Line{XYs: points, LineStyle: draw.LineStyle{Color: blue, Width: vg.Points(thickness)}})
+	style := draw.LineStyle{Color: blue, Width: vg.Points(thickness)}
+	p.Add(&plotter.Line{XYs: points, LineStyle: style})
 }
 
 // addMarks sets dots on a curve, with words on their lower right, where a cumulative curve is not.
