@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/loadgen"
@@ -68,8 +69,9 @@ func (f *benchServeCommand) config() (loadgen.Config, error) {
 			return loadgen.Config{}, fmt.Errorf("--extra-body: want a JSON object: %w", err)
 		}
 	}
+	key, _, _ := strings.Cut(f.APIKey, ",") // the twin may hold all keys of a coordinator
 	return loadgen.Config{
-		URL: f.URL, Model: f.Model, APIKey: f.APIKey, Endpoint: loadgen.Endpoint(f.Endpoint), SLO: f.SLO,
+		URL: f.URL, Model: f.Model, APIKey: key, Endpoint: loadgen.Endpoint(f.Endpoint), SLO: f.SLO,
 		Load: loadgen.Load{
 			Rate: f.Rate, Arrival: loadgen.Arrival(f.Arrival), Concurrency: f.Concurrency,
 			Requests: f.Requests, Duration: f.Duration, Warmup: f.Warmup, Timeout: f.Timeout,

@@ -13,7 +13,7 @@ import (
 
 // TestBenchServeConfig holds every flag to the setting that it is for.
 func TestBenchServeConfig(t *testing.T) {
-	c, err := parse(t, "bench", "serve", "--url", "http://h:1/v1", "--model", "m", "--api-key", "k",
+	c, err := parse(t, "bench", "serve", "--url", "http://h:1/v1", "--model", "m", "--api-key", "k,l",
 		"--endpoint", "completions", "--rate", "2.5", "--arrival", "fixed", "--concurrency", "4",
 		"--requests", "5", "--duration", "6s", "--warmup", "7", "--timeout", "8s",
 		"--prompt-tokens", "uniform:9-10", "--output-tokens", "normal:11,12", "--shared-prefix", "13",

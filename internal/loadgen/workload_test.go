@@ -2,6 +2,10 @@ package loadgen
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -84,6 +88,36 @@ func mustParse(t *testing.T, text string) Distribution {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// TestCountTokens: servers say in different forms how many tokens a text is.
+func TestCountTokens(t *testing.T) {
+	for answer, want := range map[string]int{
+		`{"count":3,"max_model_len":64,"tokens":[1,2,3]}`: 3, // Conclave, vLLM
+		`{"tokens":[5,6]}`:                  2, // llama.cpp
+		`{"tokens":[{"id":5,"piece":"a"}]}`: 1,
+		`{"count":0,"tokens":[]}`:           0,
+		`{"length":4}`:                      -1,
+		`[1,2]`:                             -1,
+		`not found`:                         -1,
+	} {
+		var asked map[string]any
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = json.NewDecoder(r.Body).Decode(&asked) // compared below
+			_, _ = io.WriteString(w, answer)           // the client may be gone
+		}))
+		cfg := &Config{URL: server.URL}
+		target := newTarget(cfg)
+		got, err := target.countTokens(t.Context(), "a text")
+		target.close()
+		server.Close()
+		if want >= 0 && (err != nil || got != want) || want < 0 && !errors.Is(err, errNoTokenizer) {
+			t.Errorf("%s: %d, %v; want %d", answer, got, err, want)
+		}
+		if asked["prompt"] != "a text" || asked["content"] != "a text" || asked["add_special_tokens"] != false {
+			t.Errorf("asked %v", asked)
+		}
+	}
 }
 
 // TestWords: all differ, and each is one word of plain letters.
