@@ -108,15 +108,20 @@ type limits struct {
 	cut   uint64  // least key that top-k and top-p leave
 	low   float32 // its logit
 	floor uint64  // least weight that min-p leaves
+
+	typical bool   // typical-p cuts, by
+	mean    uint64 // the mean surprise, and
+	far     uint64 // the greatest key of distance that is left
 }
 
-// limits applies top-k, then top-p to what is left, then min-p.
+// limits applies top-k, then top-p to what is left, then min-p, then typical-p.
 func (s *Sampler) limits(logits []float32, top float32) limits {
 	l := limits{top: top}
-	if s.cutsTopK() && s.params.TopK <= heapTokens {
+	topK := s.cutsTopK(len(logits))
+	if topK && s.params.TopK <= heapTokens {
 		l.cut = s.cutHeap(logits, top)
 	} else {
-		if s.cutsTopK() {
+		if topK {
 			l.cut = s.cutTopK(logits, top)
 		}
 		if s.cutsTopP() {
@@ -127,6 +132,9 @@ func (s *Sampler) limits(logits []float32, top float32) limits {
 		l.floor = uint64(math.Ceil(min(float64(s.params.MinP), 1) * s.scale))
 	}
 	l.low = lowest(l.cut)
+	if s.cutsTypical() {
+		s.cutTypical(logits, &l)
+	}
 	return l
 }
 
@@ -141,17 +149,18 @@ func (s *Sampler) cutHeap(logits []float32, top float32) uint64 {
 	for _, k := range s.keys {
 		total += s.weight(keyLogit(k), top)
 	}
-	return s.reach(s.needed(total), top)
+	return s.reachDown(needed(s.params.TopP, total), top)
 }
 
-// needed returns the weight that the tokens kept by top-p must reach.
-func (s *Sampler) needed(total uint64) uint64 {
-	return uint64(math.Ceil(float64(s.params.TopP) * float64(total)))
+// needed returns the part of total that the tokens which top-p or typical-p
+// keeps must reach.
+func needed(part float32, total uint64) uint64 {
+	return uint64(math.Ceil(float64(part) * float64(total)))
 }
 
-// reach walks keys from the most likely token down until the weights reach
+// reachDown walks keys from the most likely token down until the weights reach
 // need, and returns the key where that happens.
-func (s *Sampler) reach(need uint64, top float32) uint64 {
+func (s *Sampler) reachDown(need uint64, top float32) uint64 {
 	for i := len(s.keys) - 1; i > 0; i-- {
 		w := s.weight(keyLogit(s.keys[i]), top)
 		if w >= need {
@@ -195,14 +204,14 @@ func (s *Sampler) cutTopP(logits []float32, top float32, cut uint64) uint64 {
 		s.buckets[s.bucketOf(l, top)].weight += w
 		total += w
 	}
-	need := s.needed(total)
+	need := needed(s.params.TopP, total)
 	b := 0
 	for b < bucketCount-1 && need > s.buckets[b].weight {
 		need -= s.buckets[b].weight
 		b++
 	}
 	s.sortBucket(logits, top, cut, b)
-	return s.reach(need, top)
+	return s.reachDown(need, top)
 }
 
 // sortBucket collects the keys, not below cut, of bucket b in ascending order.
@@ -223,12 +232,12 @@ func (s *Sampler) sortBucket(logits []float32, top float32, cut uint64, b int) {
 // returns their sum, which is at least the weight of the most likely token.
 func (s *Sampler) sumBlocks(logits []float32, l limits) uint64 {
 	total := uint64(0)
-	for b := range s.blocks {
+	for b := range (len(logits) + blockTokens - 1) / blockTokens {
 		first := b * blockTokens
 		sum := uint64(0)
 		for i, logit := range logits[first:min(first+blockTokens, len(logits))] {
-			if logit >= l.low {
-				sum += s.kept(logit, first+i, l)
+			if logit >= l.low { // saves a call for most
+				sum += s.kept(logit, first+i, &l)
 			}
 		}
 		s.blocks[b] = sum
@@ -246,7 +255,7 @@ func (s *Sampler) locate(logits []float32, l limits, target uint64) int32 {
 		b++
 	}
 	for i := b * blockTokens; ; i++ {
-		w := s.kept(logits[i], i, l)
+		w := s.kept(logits[i], i, &l)
 		if target < w {
 			return int32(i)
 		}
@@ -255,12 +264,12 @@ func (s *Sampler) locate(logits []float32, l limits, target uint64) int32 {
 }
 
 // kept returns the weight of a token, or zero if l drops it.
-func (s *Sampler) kept(logit float32, token int, l limits) uint64 {
-	if key(logit, token) < l.cut {
+func (s *Sampler) kept(logit float32, token int, l *limits) uint64 {
+	if logit <= l.low && key(logit, token) < l.cut {
 		return 0
 	}
 	w := s.weight(logit, l.top)
-	if w < l.floor {
+	if w < l.floor || l.typical && w > 0 && s.distance(logit, token, l) > l.far {
 		return 0
 	}
 	return w

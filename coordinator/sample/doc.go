@@ -6,7 +6,9 @@
 // token id out.
 //
 // The order is that of transformers: logit bias, repetition, frequency and
-// presence penalties, temperature, top-k, top-p, min-p, renormalisation, draw.
+// presence penalties, temperature, top-k, top-p, min-p, typical-p,
+// renormalisation, draw. Tokens that are not allowed are impossible from the
+// start.
 //
 // Invariants:
 //   - The token is a function of (Params, prompt, tokens drawn so far, logits).
@@ -19,6 +21,8 @@
 //   - Ties go to the lower token id, everywhere.
 //   - An id outside the vocabulary given to New is never returned, nor one
 //     whose logit is NaN or minus infinity.
+//   - A mask leaves the draw as if the logits of all other tokens were minus
+//     infinity; only their NaN goes unseen.
 //   - Next leaves the logits as it found them and allocates nothing once its
 //     buffers have grown.
 //

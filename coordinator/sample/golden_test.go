@@ -18,10 +18,13 @@ type goldenCase struct {
 		TopK        int                `json:"top_k"`
 		TopP        float32            `json:"top_p"`
 		MinP        float32            `json:"min_p"`
+		TypicalP    float32            `json:"typical_p"`
 		Repetition  float32            `json:"repetition_penalty"`
 		Frequency   float32            `json:"frequency_penalty"`
 		Presence    float32            `json:"presence_penalty"`
 		Bias        map[string]float32 `json:"logit_bias"`
+		Allowed     []int32            `json:"allowed_token_ids"`
+		BadWords    [][]int32          `json:"bad_words"`
 	}
 	Probs map[string]float64
 }
@@ -32,7 +35,8 @@ func (g *goldenCase) sampler(t *testing.T) *Sampler {
 		Temperature: g.Params.Temperature, TopK: g.Params.TopK, TopP: g.Params.TopP,
 		MinP: g.Params.MinP, RepetitionPenalty: g.Params.Repetition,
 		FrequencyPenalty: g.Params.Frequency, PresencePenalty: g.Params.Presence,
-		LogitBias: map[int32]float32{},
+		LogitBias: map[int32]float32{}, TypicalP: g.Params.TypicalP,
+		Allowed: g.Params.Allowed, BadWords: g.Params.BadWords,
 	}
 	for name, value := range g.Params.Bias {
 		id, err := strconv.Atoi(name)
@@ -42,10 +46,8 @@ func (g *goldenCase) sampler(t *testing.T) *Sampler {
 		p.LogitBias[int32(id)] = value
 	}
 	s := New(p, len(g.Logits), g.Prompt)
-	if s.index != nil {
-		for _, id := range g.Output {
-			s.see(id, 1)
-		}
+	for _, id := range g.Output {
+		s.Remember(id)
 	}
 	return s
 }
@@ -53,17 +55,26 @@ func (g *goldenCase) sampler(t *testing.T) *Sampler {
 // distribution returns the probability of every token in the next draw.
 func distribution(t *testing.T, s *Sampler, logits []float32) []float64 {
 	t.Helper()
+	probs := make([]float64, len(logits))
 	s.adjust(logits)
+	s.forbidWords(logits)
 	defer s.restore(logits)
+	mask := s.mask(nil)
+	if mask != nil {
+		logits = s.gather(logits, mask)
+	}
 	best, err := argmax(logits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := s.limits(logits, logits[best])
 	total := float64(s.sumBlocks(logits, l))
-	probs := make([]float64, len(logits))
 	for i, logit := range logits {
-		probs[i] = float64(s.kept(logit, i, l)) / total
+		id := int32(i)
+		if mask != nil {
+			id = nth(mask, id)
+		}
+		probs[id] = float64(s.kept(logit, i, &l)) / total
 	}
 	return probs
 }

@@ -48,7 +48,7 @@ func (s *Sampler) penalise(l float32, count int32) float32 {
 	return l
 }
 
-// restore puts back what adjust changed, newest first, because a token may
+// restore puts back what adjust and forbid changed, newest first, because a token may
 // have both a bias and a penalty.
 func (s *Sampler) restore(logits []float32) {
 	for i := len(s.undo) - 1; i >= 0; i-- {

@@ -15,6 +15,10 @@ type Params struct {
 	TopP float32
 	// MinP drops tokens less likely than MinP times the most likely one.
 	MinP float32
+	// TypicalP keeps the fewest tokens whose surprise is nearest to the mean and
+	// whose probabilities reach TypicalP, of those that the other cuts leave;
+	// 0, or 1 and more, keeps all.
+	TypicalP float32
 	// TopK keeps the TopK most likely tokens; 0 or less keeps all.
 	TopK int
 	// Seed selects the sequence of random numbers.
@@ -29,20 +33,32 @@ type Params struct {
 	// LogitBias is added to the logits before everything else. Ids outside the
 	// vocabulary are ignored.
 	LogitBias map[int32]float32
+	// Allowed are the only tokens that may be drawn; none means all. Ids outside
+	// the vocabulary are ignored.
+	Allowed []int32
+	// BadWords are sequences of tokens that never come: the last token of one is
+	// impossible where the output ends with the others.
+	BadWords [][]int32
 }
 
-// LogitError says that a model produced logits that name no next token.
+// LogitError says that logits name no next token.
 type LogitError struct {
 	// Token is the first id whose logit is unusable, or -1 if every logit is
 	// minus infinity.
 	Token int32
 	// Value is that logit: NaN or plus infinity.
 	Value float32
+	// Restricted says that Allowed, BadWords or a ban have left no token, so that
+	// the model need not be to blame.
+	Restricted bool
 }
 
 // Error implements error.
 func (e *LogitError) Error() string {
-	if e.Token < 0 {
+	switch {
+	case e.Restricted:
+		return "the tokens that are allowed here are all forbidden, or impossible"
+	case e.Token < 0:
 		return "every logit is minus infinity"
 	}
 	return fmt.Sprintf("logit of token %d is %v", e.Token, e.Value)
@@ -65,7 +81,13 @@ type Sampler struct {
 	keys    []uint64 // members of the bucket that a cut falls into
 	blocks  []uint64 // weight of each block of blockTokens ids
 
-	copied []float32 // the logits under a mask
+	only     []uint64  // mask of Params.Allowed; nil: all
+	both     []uint64  // scratch: only and a mask from outside
+	gathered []float32 // the logits that a mask leaves
+
+	words  [][]int32 // Params.BadWords
+	recent []int32   // the end of the output, as long as words need it
+	reach  int       // tokens of it that they look at
 }
 
 // biased is a token with a logit or with what is added to its logit.
@@ -91,7 +113,7 @@ func New(p Params, vocab int, prompt []int32) *Sampler {
 	if p.Temperature > 0 {
 		s.inverse = 1 / float64(p.Temperature)
 		s.blocks = make([]uint64, (vocab+blockTokens-1)/blockTokens)
-		if s.cutsTopK() || s.cutsTopP() {
+		if s.cutsTopK(vocab) || s.cutsTopP() || s.cutsTypical() {
 			s.buckets = make([]bucket, bucketCount)
 		}
 	}
@@ -106,6 +128,7 @@ func New(p Params, vocab int, prompt []int32) *Sampler {
 			s.see(token, 0)
 		}
 	}
+	s.restrict()
 	return s
 }
 
@@ -118,11 +141,13 @@ func (s *Sampler) Next(logits []float32) (int32, error) {
 	return token, err
 }
 
-// Remember counts token as the next one of the output, for the penalties.
+// Remember counts token as the next one of the output, for the penalties and
+// the bad words.
 func (s *Sampler) Remember(token int32) {
 	if s.index != nil {
 		s.see(token, 1)
 	}
+	s.follow(token)
 }
 
 // Vocab returns the number of ids that may be drawn.
@@ -136,47 +161,22 @@ func (s *Sampler) Choose(logits []float32, allowed []uint64, banned []int32) (in
 		panic("sample: fewer logits than the vocabulary has tokens")
 	}
 	logits = logits[:s.vocab]
-	if allowed != nil {
-		logits = s.masked(logits, allowed)
-	}
 	s.adjust(logits)
-	s.ban(logits, banned)
-	token, err := s.choose(logits)
+	for _, id := range banned {
+		s.forbid(logits, id)
+	}
+	restricted := s.forbidWords(logits) || s.only != nil || len(banned) > 0
+	token, err := s.chooseUnder(logits, s.mask(allowed))
 	s.restore(logits)
 	if err != nil {
+		err.Restricted = restricted && err.Token < 0
 		return -1, err
 	}
 	return token, nil
 }
 
-// masked returns a copy of logits in which what allowed leaves out is minus
-// infinity. NaN stays what it is: it tells of a broken model.
-func (s *Sampler) masked(logits []float32, allowed []uint64) []float32 {
-	if len(allowed) < (s.vocab+63)/64 {
-		panic("sample: the mask is smaller than the vocabulary")
-	}
-	s.copied = append(s.copied[:0], logits...)
-	least := float32(math.Inf(-1))
-	for i, l := range s.copied {
-		if allowed[i/64]>>(i%64)&1 == 0 && l == l {
-			s.copied[i] = least
-		}
-	}
-	return s.copied
-}
-
-// ban makes ids impossible, until restore.
-func (s *Sampler) ban(logits []float32, ids []int32) {
-	for _, id := range ids {
-		if s.valid(id) {
-			s.undo = append(s.undo, biased{id, logits[id]})
-			logits[id] = float32(math.Inf(-1))
-		}
-	}
-}
-
 // choose picks a token from adjusted logits.
-func (s *Sampler) choose(logits []float32) (int32, error) {
+func (s *Sampler) choose(logits []float32) (int32, *LogitError) {
 	random := draw(s.params.Seed, s.draws)
 	s.draws++
 	best, err := argmax(logits)
@@ -187,7 +187,7 @@ func (s *Sampler) choose(logits []float32) (int32, error) {
 }
 
 // argmax returns the lowest id with the largest logit.
-func argmax(logits []float32) (int32, error) {
+func argmax(logits []float32) (int32, *LogitError) {
 	best, top := -1, float32(math.Inf(-1))
 	for i, l := range logits {
 		if l > top {
@@ -206,8 +206,9 @@ func argmax(logits []float32) (int32, error) {
 }
 
 func (s *Sampler) valid(token int32) bool { return token >= 0 && int(token) < s.vocab }
-func (s *Sampler) cutsTopK() bool         { return s.params.TopK > 0 && s.params.TopK < s.vocab }
+func (s *Sampler) cutsTopK(n int) bool    { return s.params.TopK > 0 && s.params.TopK < n }
 func (s *Sampler) cutsTopP() bool         { return s.params.TopP > 0 && s.params.TopP < 1 }
+func (s *Sampler) cutsTypical() bool      { return s.params.TypicalP > 0 && s.params.TypicalP < 1 }
 func (s *Sampler) repeats() bool {
 	return s.params.RepetitionPenalty != 0 && s.params.RepetitionPenalty != 1
 }

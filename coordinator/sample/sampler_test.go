@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/big"
@@ -45,8 +46,46 @@ func reference(p Params, vocab int, logits []float32) (ids []int, weights []*big
 	}
 	for i, w := range weights {
 		if f, _ := new(big.Float).SetInt(w).Float64(); f < float64(p.MinP)*s.scale || f == 0 {
-			return ids[:i], weights[:i]
+			ids, weights = ids[:i], weights[:i]
+			break
 		}
+	}
+	if p.TypicalP > 0 && p.TypicalP < 1 {
+		return typical(s, logits, top, ids, weights)
+	}
+	return ids, weights
+}
+
+// typical is the definition of typical-p: sort by distance, sum exactly.
+func typical(s *Sampler, logits []float32, top float32, ids []int, weights []*big.Int) (
+	[]int, []*big.Int,
+) {
+	total, mean := new(big.Int), new(big.Int)
+	surprise := func(id int) *big.Int { return new(big.Int).SetUint64(s.surprise(logits[id], top)) }
+	for i, id := range ids {
+		total.Add(total, weights[i])
+		mean.Add(mean, new(big.Int).Mul(weights[i], surprise(id)))
+	}
+	mean.Div(mean, total)
+	type token struct {
+		id       int
+		weight   *big.Int
+		distance *big.Int
+	}
+	order := make([]token, len(ids))
+	for i, id := range ids {
+		distance := surprise(id)
+		order[i] = token{id, weights[i], distance.Abs(distance.Sub(distance, mean))}
+	}
+	slices.SortFunc(order, func(a, b token) int {
+		return cmp.Or(a.distance.Cmp(b.distance), cmp.Compare(a.id, b.id))
+	})
+	f, _ := new(big.Float).SetInt(total).Float64()
+	need, _ := big.NewFloat(math.Ceil(float64(s.params.TypicalP) * f)).Int(nil)
+	ids, weights = nil, nil
+	for sum := new(big.Int); sum.Cmp(need) < 0; order = order[1:] {
+		sum.Add(sum, order[0].weight)
+		ids, weights = append(ids, order[0].id), append(weights, order[0].weight)
 	}
 	return ids, weights
 }
@@ -75,6 +114,7 @@ func TestPickMatchesReference(t *testing.T) {
 			TopK:        rapid.IntRange(0, vocab+2).Draw(t, "top_k"),
 			TopP:        rapid.Float32Range(0, 1).Draw(t, "top_p"),
 			MinP:        rapid.SampledFrom([]float32{0, 0, 0.02, 0.5, 1}).Draw(t, "min_p"),
+			TypicalP:    rapid.SampledFrom([]float32{0, 0, 0.01, 0.4, 0.9}).Draw(t, "typical_p"),
 			Seed:        rapid.Uint64().Draw(t, "seed"),
 		}
 		ids, weights := reference(p, vocab, logits)
@@ -122,8 +162,8 @@ func TestGreedy(t *testing.T) {
 		{name: "both zeros are equal", vocab: 2, logits: []float32{negZero, 0}, want: 0},
 		{name: "padding is ignored", vocab: 2, logits: []float32{1, 2, 9, nan}, want: 1},
 		{name: "masked", vocab: 3, logits: []float32{-inf, -5, -inf}, want: 1},
-		{name: "nan", vocab: 3, logits: []float32{1, nan, 2}, err: &LogitError{1, nan}},
-		{name: "infinite", vocab: 3, logits: []float32{1, 2, inf}, err: &LogitError{2, inf}},
+		{name: "nan", vocab: 3, logits: []float32{1, nan, 2}, err: &LogitError{Token: 1, Value: nan}},
+		{name: "infinite", vocab: 3, logits: []float32{1, 2, inf}, err: &LogitError{Token: 2, Value: inf}},
 		{name: "all masked", vocab: 2, logits: []float32{-inf, -inf}, err: &LogitError{Token: -1}},
 		{name: "bias", vocab: 3, logits: []float32{1, 3, 2}, want: 2,
 			params: Params{LogitBias: map[int32]float32{1: -100, 7: 100, -1: 100}}},
@@ -240,6 +280,8 @@ func TestDistribution(t *testing.T) {
 		{Temperature: 0.6, TopK: 5},
 		{Temperature: 1.4, TopP: 0.85},
 		{Temperature: 1, MinP: 0.2},
+		{Temperature: 1, TypicalP: 0.7},
+		{Temperature: 1.2, Allowed: []int32{1, 3, 4, 7}},
 	} {
 		const draws = 200_000
 		p.Seed = 11
@@ -297,6 +339,8 @@ func TestNextAllocatesNothing(t *testing.T) {
 		{Temperature: 1, TopK: 20, TopP: 0.9, MinP: 0.01},
 		{Temperature: 1, TopP: 0.5, RepetitionPenalty: 1.1, TopK: 1,
 			LogitBias: map[int32]float32{3: 200}},
+		{Temperature: 1, TypicalP: 0.9, BadWords: [][]int32{{5}, {6, 7}},
+			Allowed: []int32{5, 6, 7, 8, 4999}},
 	} {
 		s := New(p, len(logits), nil)
 		next := func() {
