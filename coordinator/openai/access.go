@@ -32,6 +32,7 @@ type exchange struct {
 	err     error // of a stream that had begun
 
 	promptTokens     int
+	cachedTokens     int // of these
 	completionTokens int
 	reasoningTokens  int
 	reasons          bool          // reasoning is told from content
@@ -116,6 +117,7 @@ func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
 	if c.tokens > 1 {
 		s.metrics.interToken.Observe(now.Sub(c.lastToken).Seconds())
 	} else {
+		c.firstToken = now
 		s.metrics.firstToken.Observe(now.Sub(x.started).Seconds())
 	}
 	if x.firstToken == 0 {

@@ -17,6 +17,9 @@ type chatCompletion struct {
 	Model   string          `json:"model"`
 	Choices []chatChoice    `json:"choices"`
 	Usage   json.RawMessage `json:"usage"`
+
+	PromptLogprobs json.RawMessage `json:"prompt_logprobs,omitempty"`
+	PromptIDs      []int32         `json:"prompt_token_ids,omitempty"`
 }
 
 type chatChoice struct {
@@ -24,6 +27,7 @@ type chatChoice struct {
 	Message      chatMessage   `json:"message"`
 	Logprobs     *chatLogprobs `json:"logprobs"`
 	FinishReason engine.Finish `json:"finish_reason"`
+	IDs          []int32       `json:"token_ids,omitempty"`
 }
 
 type chatMessage struct {
@@ -61,6 +65,8 @@ type chatChunk struct {
 	Model   string          `json:"model"`
 	Choices []chatDelta     `json:"choices"`
 	Usage   json.RawMessage `json:"usage,omitempty"`
+
+	PromptIDs []int32 `json:"prompt_token_ids,omitempty"`
 }
 
 type chatDelta struct {
@@ -68,6 +74,7 @@ type chatDelta struct {
 	Delta        chatPart       `json:"delta"`
 	Logprobs     *chatLogprobs  `json:"logprobs"`
 	FinishReason *engine.Finish `json:"finish_reason"`
+	IDs          []int32        `json:"token_ids,omitempty"`
 }
 
 // chatPart is the part of a message that a chunk adds.
@@ -94,7 +101,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, x *exchange) *apiE
 	}
 	a := &chatAnswer{
 		server: s, x: x, params: &req.params, id: "chatcmpl-" + s.newID(), created: s.now().Unix(),
-		begun: make([]bool, len(g.choices)),
+		begun: make([]bool, len(g.choices)), ids: make([][]int32, len(g.choices)),
 	}
 	if !req.stream {
 		return a.whole(w, r, g)
@@ -115,7 +122,8 @@ type chatAnswer struct {
 	params  *params
 	id      string
 	created int64
-	begun   []bool // by choice: its first chunk was sent
+	begun   []bool    // by choice: its first chunk was sent
+	ids     [][]int32 // by choice: tokens that no chunk has told of
 }
 
 // chunk returns an event with the given choices and no usage.
@@ -135,11 +143,17 @@ func (a *chatAnswer) send(to *events, c *choice, d delta) error {
 	empty := ""
 	if !a.begun[c.index] {
 		a.begun[c.index] = true
-		first := chatDelta{Index: c.index, Delta: chatPart{Role: "assistant", Content: &empty}}
-		if err := to.send(a.chunk(first)); err != nil {
+		first := a.chunk(chatDelta{
+			Index: c.index, Delta: chatPart{Role: "assistant", Content: &empty},
+		})
+		if a.params.output.ids {
+			first.PromptIDs = c.prompt.ids
+		}
+		if err := to.send(first); err != nil {
 			return err
 		}
 	}
+	a.ids[c.index] = append(a.ids[c.index], d.ids...)
 	pieces := a.pieces(d.parts)
 	if len(pieces) == 0 && len(d.logprobs) > 0 {
 		pieces = []chatPart{{Content: &empty}}
@@ -147,7 +161,8 @@ func (a *chatAnswer) send(to *events, c *choice, d delta) error {
 	for i, piece := range pieces {
 		part := chatDelta{Index: c.index, Delta: piece}
 		if i == 0 {
-			part.Logprobs = a.server.chatLogprobs(d.logprobs)
+			part.Logprobs = a.server.chatLogprobs(a.params, d.logprobs)
+			part.IDs = a.takeIDs(c)
 		}
 		if err := to.send(a.chunk(part)); err != nil {
 			return err
@@ -156,7 +171,19 @@ func (a *chatAnswer) send(to *events, c *choice, d delta) error {
 	if d.finish == "" {
 		return nil
 	}
-	return to.send(a.chunk(chatDelta{Index: c.index, FinishReason: &d.finish}))
+	last := chatDelta{Index: c.index, FinishReason: &d.finish, IDs: a.takeIDs(c)}
+	return to.send(a.chunk(last))
+}
+
+// takeIDs returns the tokens that no chunk has told of, if the client wants
+// them.
+func (a *chatAnswer) takeIDs(c *choice) []int32 {
+	ids := a.ids[c.index]
+	a.ids[c.index] = nil
+	if !a.params.output.ids {
+		return nil
+	}
+	return ids
 }
 
 // pieces returns what parts add to a message, an event each. The first event of
@@ -202,6 +229,8 @@ type message struct {
 	reasoning, content strings.Builder
 	calls              []*callText
 	logprobs           []tokenProb
+	prompt             []engine.TokenLogprob
+	ids                []int32
 	finish             engine.Finish
 }
 
@@ -227,6 +256,8 @@ func (m *message) add(s *Server, d delta) {
 		}
 	}
 	m.logprobs = append(m.logprobs, d.logprobs...)
+	m.prompt = append(m.prompt, d.prompt...)
+	m.ids = append(m.ids, d.ids...)
 	m.finish = d.finish
 }
 
@@ -265,8 +296,15 @@ func (a *chatAnswer) whole(w http.ResponseWriter, r *http.Request, g *generation
 	for i := range all {
 		response.Choices[i] = chatChoice{
 			Index: i, Message: all[i].format(), FinishReason: all[i].finish,
-			Logprobs: a.server.chatLogprobs(all[i].logprobs),
+			Logprobs: a.server.chatLogprobs(a.params, all[i].logprobs),
 		}
+		if a.params.output.ids {
+			response.Choices[i].IDs = all[i].ids
+		}
+	}
+	response.PromptLogprobs = a.server.promptLogprobs(a.params, all[0].prompt)
+	if a.params.output.ids {
+		response.PromptIDs = g.choices[0].prompt.ids
 	}
 	writeJSON(w, http.StatusOK, response)
 	return nil

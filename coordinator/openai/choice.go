@@ -21,25 +21,28 @@ const finishCalls engine.Finish = "tool_calls"
 // parser as tokens, at their place in the text.
 type choice struct {
 	index   int
+	first   bool // of those of its prompt
 	prompt  *prompt
 	request engine.Request
 	cancel  context.CancelFunc
+	scored  bool // the answer's log-probabilities are reported
 
 	decoder *tokenizer.Decoder
 	stop    stopper
 	parser  *chat.Parser // nil: everything is content
 
-	tokens    int // generated so far, the stopping token included
-	lastToken time.Time
-	decoded   int    // bytes that the decoder returned
-	released  int    // bytes that the stopper returned
-	unparsed  string // the last of these: part of a control token's text
-	marks     []mark // control tokens that the parser has not seen
-	pending   []tokenProb
-	parts     []chat.Part // of the step at hand
-	undecided int         // tokens since the last part
-	called    bool        // a function was called
-	finished  bool
+	tokens     int // generated so far, the stopping token included
+	firstToken time.Time
+	lastToken  time.Time
+	decoded    int    // bytes that the decoder returned
+	released   int    // bytes that the stopper returned
+	unparsed   string // the last of these: part of a control token's text
+	marks      []mark // control tokens that the parser has not seen
+	pending    []tokenProb
+	parts      []chat.Part // of the step at hand
+	undecided  int         // tokens since the last part
+	called     bool        // a function was called
+	finished   bool
 }
 
 // mark is a control token at its place in the decoded text.
@@ -58,6 +61,7 @@ type tokenProb struct {
 type delta struct {
 	parts    []chat.Part
 	reasoned int                   // tokens that turned out to be reasoning
+	ids      []int32               // the event's token, if it has one
 	logprobs []tokenProb           // of tokens whose text is out
 	prompt   []engine.TokenLogprob // once, if asked for
 	finish   engine.Finish
@@ -79,6 +83,7 @@ func (c *choice) step(e engine.Event) (delta, error) {
 	if e.Token >= 0 {
 		c.tokens++
 		c.undecided++
+		d.ids = []int32{e.Token}
 		stopped = c.take(e)
 	}
 	if e.Finish != "" && !stopped {
@@ -103,9 +108,10 @@ func (c *choice) step(e engine.Event) (delta, error) {
 }
 
 // isStop says whether the event's token ended the completion: such a token is
-// no part of the text.
+// no part of the text, unless what ends a completion is to be.
 func (c *choice) isStop(e engine.Event) bool {
-	return e.Finish == engine.FinishStop && slices.Contains(c.request.StopIDs, e.Token)
+	return !c.stop.include && e.Finish == engine.FinishStop &&
+		slices.Contains(c.request.StopIDs, e.Token)
 }
 
 // take decodes the event's token and remembers its log-probability. stopped
@@ -121,7 +127,7 @@ func (c *choice) take(e engine.Event) (stopped bool) {
 	}
 	start := c.decoded + len(text)
 	text += c.decoder.Push(e.Token)
-	if c.request.Logprobs >= 0 {
+	if c.scored {
 		c.pending = append(c.pending, tokenProb{e.Logprob, c.decoded, c.decoded + len(text)})
 	}
 	c.decoded += len(text)
@@ -153,10 +159,14 @@ func (c *choice) end(e engine.Event) (stopped bool) {
 }
 
 // push adds decoded text, in which stop strings are looked for, unless nobody
-// sees it.
+// sees it or the completion is too short to end.
 func (c *choice) push(text string) (stopped bool) {
 	if c.parser != nil && c.parser.Markup() {
 		c.emit(c.stop.flush() + text)
+		return false
+	}
+	if c.tokens <= c.request.MinTokens {
+		c.emit(c.stop.pass(text))
 		return false
 	}
 	out, stopped := c.stop.push(text)

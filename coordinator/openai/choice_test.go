@@ -22,7 +22,7 @@ type said struct {
 // run feeds tokens to a choice of a server with the tool "f" and these stop
 // strings, and expects it to end with the last one at the latest.
 func (s *Server) feed(t interface{ Fatalf(string, ...any) }, stops []string, ids []int32) said {
-	c := &choice{
+	c := &choice{scored: true,
 		decoder: s.cfg.Tokenizer.NewDecoder(true), stop: stopper{stops: stops}, cancel: func() {},
 		parser: s.dialect.NewParser(chat.ParserConfig{
 			Vocabulary: s.controls, Tools: []chat.Tool{{Name: "f"}}, ParallelCalls: true,

@@ -28,6 +28,10 @@ type textChoice struct {
 	Text         string         `json:"text"`
 	Logprobs     *textLogprobs  `json:"logprobs"`
 	FinishReason *engine.Finish `json:"finish_reason"`
+
+	PromptLogprobs json.RawMessage `json:"prompt_logprobs,omitempty"`
+	PromptIDs      []int32         `json:"prompt_token_ids,omitempty"` // in the first chunk
+	IDs            []int32         `json:"token_ids,omitempty"`
 }
 
 // textRequest is a parsed body of /v1/completions.
@@ -53,7 +57,9 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request, x *exchange
 	}
 	for _, c := range g.choices {
 		// The engine generates nothing only if it has a prompt to score.
-		c.request.PromptLogprobs = req.echo && (req.logprobs >= 0 || req.maxTokens == 0)
+		if req.echo && (req.logprobs >= 0 || req.maxTokens == 0) {
+			c.request.PromptLogprobs = true
+		}
 	}
 	a := newTextAnswer(s, x, req, len(g.choices))
 	if !req.stream {
@@ -76,6 +82,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request, x *exchange
 // readText parses a body of /v1/completions.
 func (s *Server) readText(f *fields) (*textRequest, *apiError) {
 	req := &textRequest{params: s.readParams(f), echo: f.flag("echo")}
+	readPromptOptions(f, &req.params)
 	req.fallback = defaultTextTokens
 	readMaxTokens(f, &req.params, 0, "max_tokens")
 	if req.maxTokens == 0 && !req.echo {
@@ -89,6 +96,11 @@ func (s *Server) readText(f *fields) (*textRequest, *apiError) {
 	f.refuse("best_of", "other than 'n' is not supported", fmt.Sprint(req.choices))
 	if f.err == nil {
 		req.prompts = s.readPrompts(f)
+	}
+	for _, p := range req.prompts {
+		if kept := req.truncated(p.ids); len(kept) < len(p.ids) {
+			p.ids, p.text = kept, s.cfg.Tokenizer.Decode(kept, false)
+		}
 	}
 	if f.err != nil {
 		return nil, f.err
@@ -183,6 +195,8 @@ type textAnswer struct {
 type textState struct {
 	text    strings.Builder
 	tokens  []engine.TokenLogprob
+	prompt  []engine.TokenLogprob
+	ids     []int32
 	begun   bool       // something was added
 	sent    bool       // something was taken
 	offsets textOffset // of the characters sent
@@ -213,6 +227,8 @@ func (a *textAnswer) add(c *choice, d delta) bool {
 			state.tokens = append(state.tokens, t.TokenLogprob)
 		}
 	}
+	state.prompt = append(state.prompt, d.prompt...)
+	state.ids = append(state.ids, d.ids...)
 	return state.text.Len() > 0 || len(state.tokens) > 0 || d.finish != ""
 }
 
@@ -222,13 +238,20 @@ func (a *textAnswer) take(c *choice, finish engine.Finish) textChoice {
 	t := textChoice{Index: c.index, Text: state.text.String()}
 	if a.req.logprobs >= 0 {
 		startsPrompt := a.req.echo && !state.sent
-		t.Logprobs = a.server.textLogprobs(&state.offsets, state.tokens, startsPrompt)
+		t.Logprobs = a.server.textLogprobs(&a.req.params, &state.offsets, state.tokens, startsPrompt)
+	}
+	t.PromptLogprobs = a.server.promptLogprobs(&a.req.params, state.prompt)
+	if a.req.output.ids {
+		t.IDs = state.ids
+		if !state.sent {
+			t.PromptIDs = c.prompt.ids
+		}
 	}
 	if finish != "" {
 		t.FinishReason = &finish
 	}
 	state.text.Reset()
-	state.tokens = nil
+	state.tokens, state.prompt, state.ids = nil, nil, nil
 	state.sent = true
 	return t
 }

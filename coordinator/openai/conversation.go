@@ -24,6 +24,7 @@ type chatRequest struct {
 // readChat parses a body of /v1/chat/completions.
 func (s *Server) readChat(f *fields) (*chatRequest, *apiError) {
 	req := &chatRequest{params: s.readParams(f)}
+	readPromptOptions(f, &req.params)
 	readMaxTokens(f, &req.params, 1, "max_completion_tokens", "max_tokens")
 	alternatives, named := f.integer("top_logprobs", 0, maxAlternatives)
 	switch wanted := f.flag("logprobs"); {
@@ -81,7 +82,7 @@ func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, 
 	if err != nil {
 		return nil, renderError(err, c.field)
 	}
-	ids := s.controls.encode(spans)
+	ids := p.truncated(s.controls.encode(spans))
 	var force []engine.Forced
 	var refused *apiError
 	if c.tools.required {

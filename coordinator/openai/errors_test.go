@@ -75,7 +75,6 @@ var failures = []failure{
 	{chatPath, chatBody(`"stream":true,"stream_options":{"include_usage":1}`), 400,
 		"stream_options.include_usage", "invalid_type", "a boolean"},
 	{chatPath, chatBody(`"ignore_eos":0`), 400, "ignore_eos", "invalid_type", "a boolean"},
-	{chatPath, chatBody(`"min_tokens":3`), 400, "min_tokens", "unsupported_parameter", "'min_tokens'"},
 	{chatPath, chatBody(`"guided_json":{"type":"object"}`), 400, "guided_json",
 		"unsupported_parameter", "'guided_json'"},
 	// Chats.

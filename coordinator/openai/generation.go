@@ -48,6 +48,7 @@ func (s *Server) generation(x *exchange, p params, param string, prompts []*prom
 		x.promptTokens += len(prompt.ids)
 		for i := range p.choices {
 			c := s.choice(x, g, prompt, room)
+			c.first = i == 0
 			// A prompt's choices differ by their seeds; the first has the one that
 			// was asked for, so that a list of prompts says what each says alone.
 			c.request.Sampling.Seed += uint64(i)
@@ -63,14 +64,17 @@ func (s *Server) choice(x *exchange, g *generation, prompt *prompt, room int) *c
 	c := &choice{
 		index:   len(g.choices),
 		prompt:  prompt,
-		decoder: s.cfg.Tokenizer.NewDecoder(true),
-		stop:    stopper{stops: p.stops},
+		scored:  p.logprobs >= 0,
+		decoder: s.cfg.Tokenizer.NewDecoder(p.output.skipSpecial),
+		stop:    stopper{stops: p.stops, include: p.includeStop},
 		request: engine.Request{
 			ID:        fmt.Sprintf("%s-%d", x.id, len(g.choices)),
 			Prompt:    prompt.ids,
 			Sampling:  p.sampling,
-			MaxTokens: room,
-			Logprobs:  p.logprobs,
+			MaxTokens: room, MinTokens: p.minTokens,
+			Priority: p.priority, CacheSalt: p.cacheSalt,
+			Logprobs:       p.engineLogprobs(),
+			PromptLogprobs: p.prompt.logprobs >= 0,
 		},
 	}
 	c.request.StopIDs = append(c.request.StopIDs, p.stopIDs...)
@@ -118,6 +122,9 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 			d, err := a.choice.step(a.event)
 			if err != nil {
 				return err
+			}
+			if a.choice.first {
+				x.cachedTokens += a.event.Cached
 			}
 			s.observe(x, a.choice, a.event)
 			x.reasoningTokens += d.reasoned

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
+	"github.com/conclave-serve/conclave/coordinator/sample"
 )
 
 // leastLogprob stands for minus infinity, which JSON cannot say; OpenAI's API
@@ -38,25 +39,31 @@ type chatToken struct {
 }
 
 // chatLogprobs formats the log-probabilities of tokens; nil if there are none.
-func (s *Server) chatLogprobs(tokens []tokenProb) *chatLogprobs {
+func (s *Server) chatLogprobs(p *params, tokens []tokenProb) *chatLogprobs {
 	if len(tokens) == 0 {
 		return nil
 	}
 	l := &chatLogprobs{Content: make([]chatLogprob, len(tokens))}
 	for i, t := range tokens {
-		entry := chatLogprob{chatToken: s.chatToken(t.Token, t.Logprob), Top: []chatToken{}}
-		for _, a := range t.Top {
-			entry.Top = append(entry.Top, s.chatToken(a.Token, a.Logprob))
+		entry := chatLogprob{chatToken: s.chatToken(p, t.Token, t.Logprob), Top: []chatToken{}}
+		for _, a := range p.alternatives(t.TokenLogprob) {
+			entry.Top = append(entry.Top, s.chatToken(p, a.Token, a.Logprob))
 		}
 		l.Content[i] = entry
 	}
 	return l
 }
 
-func (s *Server) chatToken(id int32, logprob float32) chatToken {
+// alternatives returns those of t that the answer is to show; the engine may
+// have been asked for more, to describe the prompt.
+func (p *params) alternatives(t engine.TokenLogprob) []sample.Alternative {
+	return t.Top[:min(len(t.Top), max(p.logprobs, 0))]
+}
+
+func (s *Server) chatToken(p *params, id int32, logprob float32) chatToken {
 	raw := s.cfg.Tokenizer.Bytes(id)
 	t := chatToken{
-		Token:   strings.ToValidUTF8(string(raw), "\uFFFD"),
+		Token:   p.tokenName(id, strings.ToValidUTF8(string(raw), "\uFFFD")),
 		Logprob: finite(logprob),
 		Bytes:   make([]int, len(raw)),
 	}
@@ -64,6 +71,15 @@ func (s *Server) chatToken(id int32, logprob float32) chatToken {
 		t.Bytes[i] = int(b)
 	}
 	return t
+}
+
+// tokenName returns the id of a token as vLLM writes it where the request wants
+// that, or else its text.
+func (p *params) tokenName(id int32, text string) string {
+	if p.output.asIDs {
+		return fmt.Sprintf("token_id:%d", id)
+	}
+	return text
 }
 
 // textLogprobs is the logprobs object of a text completion.
@@ -122,7 +138,7 @@ type textOffset struct{ characters int }
 // textLogprobs formats the tokens that follow the text counted by at. first
 // says that the first one starts a prompt and has no probability.
 func (s *Server) textLogprobs(
-	at *textOffset, tokens []engine.TokenLogprob, first bool,
+	p *params, at *textOffset, tokens []engine.TokenLogprob, first bool,
 ) *textLogprobs {
 	l := &textLogprobs{
 		Tokens:   make([]string, len(tokens)),
@@ -132,7 +148,7 @@ func (s *Server) textLogprobs(
 	}
 	for i, t := range tokens {
 		raw := s.cfg.Tokenizer.Bytes(t.Token)
-		l.Tokens[i] = tokenText(raw)
+		l.Tokens[i] = p.tokenName(t.Token, tokenText(raw))
 		l.Offsets[i] = at.characters
 		at.characters += countCharacters(raw)
 		if first && i == 0 {
@@ -141,9 +157,9 @@ func (s *Server) textLogprobs(
 		logprob := finite(t.Logprob)
 		l.Logprobs[i] = &logprob
 		l.Top[i] = make(tokenProbs, 0, len(t.Top)+1)
-		for _, a := range t.Top {
-			l.Top[i] = append(l.Top[i],
-				namedProb{tokenText(s.cfg.Tokenizer.Bytes(a.Token)), finite(a.Logprob)})
+		for _, a := range p.alternatives(t) {
+			name := p.tokenName(a.Token, tokenText(s.cfg.Tokenizer.Bytes(a.Token)))
+			l.Top[i] = append(l.Top[i], namedProb{name, finite(a.Logprob)})
 		}
 		// As OpenAI and vLLM do, the object also holds the token itself.
 		l.Top[i] = append(l.Top[i], namedProb{l.Tokens[i], logprob})

@@ -21,46 +21,66 @@ const (
 	maxAlternatives = 20
 )
 
-// params is what chat and text completions have in common.
+// params is what all kinds of completions have in common.
 type params struct {
-	sampling  sample.Params
-	maxTokens int // -1: not given
-	fallback  int // what then applies, if it fits; 0: as many as fit
-	stops     []string
-	stopIDs   []int32
-	ignoreEOS bool
-	choices   int
-	logprobs  int // as engine.Request.Logprobs
-	stream    bool
-	usage     bool // stream_options.include_usage
+	sampling    sample.Params
+	maxTokens   int // -1: not given
+	fallback    int // what then applies, if it fits; 0: as many as fit
+	minTokens   int
+	stops       []string
+	includeStop bool // the stop string is part of the text
+	stopIDs     []int32
+	ignoreEOS   bool
+	choices     int
+	logprobs    int // of the answer, as engine.Request.Logprobs
+	prompt      promptOptions
+	output      outputOptions
+	priority    int
+	cacheSalt   string
+	stream      bool
+	usage       bool // stream_options.include_usage
+	usageSoFar  bool // stream_options.continuous_usage_stats
 }
 
 // readParams reads the common fields. The caller looks at f.err. A request that
 // names no model means the one that is served.
 func (s *Server) readParams(f *fields) params {
-	p := params{maxTokens: -1, choices: 1, logprobs: -1}
+	p := params{
+		maxTokens: -1, choices: 1, logprobs: -1,
+		prompt: promptOptions{logprobs: -1}, output: outputOptions{skipSpecial: true},
+	}
 	if _, named := f.get("model"); named {
 		if err := s.checkModel(f.text("model")); err != nil {
 			f.fail(err)
 		}
 	}
 	s.readSampling(f, &p)
-	p.stops = readStops(f)
-	p.stopIDs = s.readTokens(f, "stop_token_ids", maxStops)
-	p.ignoreEOS = f.flag("ignore_eos")
+	s.readEnd(f, &p)
 	if n, ok := f.integer("n", 1, int64(s.cfg.MaxChoices)); ok {
 		p.choices = int(n)
 	}
 	p.stream = f.flag("stream")
 	readStreamOptions(f, &p)
-	f.refuse("min_tokens", "is not supported", "0")
-	f.refuse("include_stop_str_in_output", "is not supported", "false")
+	readScheduling(f, &p)
+	p.output.skipSpecial = f.flagOr("skip_special_tokens", true)
+	readIgnored(f)
 	f.refuse("use_beam_search", "is not supported", "false")
 	for _, name := range []string{"guided_json", "guided_regex", "guided_choice",
-		"guided_grammar", "structured_outputs", "bad_words", "allowed_token_ids"} {
+		"guided_grammar", "structured_outputs"} {
 		f.refuse(name, "is not supported", "[]", "{}")
 	}
 	return p
+}
+
+// readEnd reads what ends a completion.
+func (s *Server) readEnd(f *fields, p *params) {
+	p.stops = readStops(f)
+	p.includeStop = f.flag("include_stop_str_in_output")
+	p.stopIDs = s.readTokens(f, "stop_token_ids", maxStops)
+	p.ignoreEOS = f.flag("ignore_eos")
+	if n, ok := f.integer("min_tokens", 0, math.MaxInt32); ok {
+		p.minTokens = int(n)
+	}
 }
 
 // readSampling reads how tokens are chosen: the request first, then the
@@ -78,10 +98,10 @@ func (s *Server) readSampling(f *fields, p *params) {
 	}
 	sp := &p.sampling
 	sp.Temperature = number("temperature", 0, 2, d.Temperature, 1)
-	sp.TopP = number("top_p", 0, 1, d.TopP, 1)
-	if sp.TopP == 0 {
-		// The sampler's zero means "all"; OpenAI's means the most likely token.
-		sp.TopP = math.SmallestNonzeroFloat32
+	// The sampler's zero means "all"; OpenAI's means the most likely token.
+	sp.TopP = max(number("top_p", 0, 1, d.TopP, 1), math.SmallestNonzeroFloat32)
+	if typical, ok := f.number("typical_p", 0, 1); ok {
+		sp.TypicalP = max(float32(typical), math.SmallestNonzeroFloat32)
 	}
 	sp.MinP = number("min_p", 0, 1, d.MinP, 0)
 	sp.RepetitionPenalty = number("repetition_penalty", 0.01, 100, d.RepetitionPenalty, 1)
@@ -99,6 +119,8 @@ func (s *Server) readSampling(f *fields, p *params) {
 		sp.Seed = s.randomSeed()
 	}
 	sp.LogitBias = s.readBias(f)
+	sp.Allowed = s.readAllowed(f)
+	sp.BadWords = s.readBadWords(f)
 }
 
 // readBias reads logit_bias: token id to a number between -100 and 100.
@@ -210,39 +232,8 @@ func readStreamOptions(f *fields, p *params) {
 		f.fail(invalid("stream_options",
 			"The 'stream_options' parameter is only allowed when 'stream' is enabled."))
 	}
-	p.usage = f.inside("stream_options", options).flag("include_usage")
-}
-
-// readMaxTokens reads the bound on generated tokens from the first of names
-// that is there.
-func readMaxTokens(f *fields, p *params, low int64, names ...string) {
-	for _, name := range names {
-		if n, ok := f.integer(name, low, math.MaxInt32); ok {
-			p.maxTokens = int(n)
-			return
-		}
-	}
-}
-
-// fit checks that a prompt of n tokens and what may follow it fit the model's
-// context, and returns the number of tokens that may follow. param names the
-// field that holds the prompt.
-func (s *Server) fit(p *params, n int, param string) (int, *apiError) {
-	limit := s.cfg.Engine.Context()
-	switch {
-	case n == 0:
-		return 0, invalid(param, "Invalid '%s': the prompt is empty.", param)
-	case n > limit || n == limit && p.maxTokens != 0:
-		return 0, tooLong(param, "This model's maximum context length is %d tokens, but the "+
-			"prompt has %d tokens and leaves no room for an answer. Shorten the prompt.", limit, n)
-	case p.maxTokens < 0 && p.fallback > 0:
-		return min(p.fallback, limit-n), nil
-	case p.maxTokens < 0:
-		return limit - n, nil
-	case p.maxTokens > limit-n:
-		return 0, tooLong(param, "This model's maximum context length is %d tokens, but %d were "+
-			"requested (%d in the prompt, %d for the completion). Shorten the prompt or the "+
-			"completion.", limit, n+p.maxTokens, n, p.maxTokens)
-	}
-	return p.maxTokens, nil
+	inner := f.inside("stream_options", options)
+	p.usage = inner.flag("include_usage")
+	// As vLLM has it, the one means nothing without the other.
+	p.usageSoFar = inner.flag("continuous_usage_stats") && p.usage
 }

@@ -71,10 +71,10 @@ type reasoningEcho struct {
 }
 
 type responseUsage struct {
-	Input        int      `json:"input_tokens"`
-	InputDetails struct { // always 0
+	Input        int `json:"input_tokens"`
+	InputDetails struct {
 		Cached  int `json:"cached_tokens"`
-		Written int `json:"cache_write_tokens"`
+		Written int `json:"cache_write_tokens"` // always 0
 	} `json:"input_tokens_details"`
 	Output        int `json:"output_tokens"`
 	OutputDetails struct {
@@ -152,6 +152,7 @@ func (s *Server) readResponse(f *fields) (*responseRequest, *apiError) {
 	if _, ok := f.get("store"); ok {
 		req.store = f.flag("store")
 	}
+	refusePromptOptions(f)
 	refuseResponse(f)
 	if f.err == nil {
 		f.err = s.needTemplate("input")

@@ -153,6 +153,7 @@ func (x *exchange) responseUsage() *responseUsage {
 		Input: x.promptTokens, Output: x.completionTokens,
 		Total: x.promptTokens + x.completionTokens,
 	}
+	u.InputDetails.Cached = x.cachedTokens
 	u.OutputDetails.Reasoning = x.reasoningTokens
 	return u
 }

@@ -90,21 +90,22 @@ func encodeJSON(b *bytes.Buffer, v any) {
 }
 
 // usageField returns the usage of a chunk: absent if the client did not ask
-// for it, null in every chunk but the last.
+// for it, null in every chunk but the last, unless it asked for that, too.
 func usageField(p *params, x *exchange, last bool) json.RawMessage {
 	switch {
 	case !p.usage:
 		return nil
-	case !last:
+	case !last && !p.usageSoFar:
 		return json.RawMessage("null")
 	}
 	return x.usageJSON()
 }
 
-// usageJSON returns the token counts of a finished request.
+// usageJSON returns the token counts of a request so far.
 func (x *exchange) usageJSON() json.RawMessage {
-	usage := fmt.Appendf(nil, `{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d`,
-		x.promptTokens, x.completionTokens, x.promptTokens+x.completionTokens)
+	usage := fmt.Appendf(nil, `{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,`+
+		`"prompt_tokens_details":{"cached_tokens":%d}`,
+		x.promptTokens, x.completionTokens, x.promptTokens+x.completionTokens, x.cachedTokens)
 	if x.reasons {
 		usage = fmt.Appendf(usage, `,"completion_tokens_details":{"reasoning_tokens":%d}`,
 			x.reasoningTokens)
