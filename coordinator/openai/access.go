@@ -29,7 +29,10 @@ type handler func(w http.ResponseWriter, r *http.Request, x *exchange) *apiError
 type exchange struct {
 	id      string // x-request-id
 	started time.Time
-	err     error // of a stream that had begun
+	// deadline is when the completions of the request must have ended; zero if
+	// they may take their time.
+	deadline time.Time
+	err      error // of a stream that had begun
 
 	promptTokens     int
 	cachedTokens     int // of these

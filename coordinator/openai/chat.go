@@ -287,7 +287,7 @@ func (a *chatAnswer) whole(w http.ResponseWriter, r *http.Request, g *generation
 		return nil
 	})
 	if err != nil {
-		return fromEngine(err, g.param)
+		return a.server.failure(err, g.param)
 	}
 	response := chatCompletion{
 		ID: a.id, Object: "chat.completion", Created: a.created, Model: a.server.cfg.ModelName,

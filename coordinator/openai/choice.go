@@ -25,7 +25,8 @@ type choice struct {
 	prompt  *prompt
 	request engine.Request
 	cancel  context.CancelFunc
-	scored  bool // the answer's log-probabilities are reported
+	scored  bool   // the answer's log-probabilities are reported
+	preface string // content that the answer begins with, of the request's own
 
 	decoder *tokenizer.Decoder
 	stop    stopper
@@ -100,6 +101,10 @@ func (c *choice) step(e engine.Event) (delta, error) {
 		}
 	}
 	d.parts, d.reasoned = c.parts, c.reasoned()
+	if c.preface != "" {
+		d.parts = slices.Insert(d.parts, 0, chat.Part{Content: c.preface})
+		c.preface = ""
+	}
 	d.logprobs = c.release(stopped)
 	if c.called && d.finish == engine.FinishStop {
 		d.finish = finishCalls

@@ -276,7 +276,7 @@ func (a *textAnswer) whole(w http.ResponseWriter, r *http.Request, g *generation
 		return nil
 	})
 	if err != nil {
-		return fromEngine(err, g.param)
+		return a.server.failure(err, g.param)
 	}
 	response := a.chunk()
 	for _, c := range g.choices {

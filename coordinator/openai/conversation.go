@@ -13,6 +13,7 @@ type conversation struct {
 	messages []chat.Value
 	tools    toolset
 	thinking thinking
+	opening  opening
 }
 
 // chatRequest is a parsed body of /v1/chat/completions.
@@ -44,6 +45,7 @@ func (s *Server) readChat(f *fields) (*chatRequest, *apiError) {
 		field: "messages", messages: readMessages(f), tools: s.readTools(f, false),
 		thinking: s.readThinking(f),
 	}
+	req.opening = readOpening(f, req.messages)
 	return req, f.err
 }
 
@@ -58,9 +60,6 @@ func refuseChat(f *fields) {
 	f.refuse("web_search_options", "is not supported")
 	f.refuse("documents", "is not supported", "[]")
 	f.refuse("chat_template", "is not supported; the model's own template is used")
-	f.refuse("echo", "is not supported in chats", "false")
-	f.refuse("continue_final_message", "is not supported", "false")
-	f.refuse("add_generation_prompt", "other than true is not supported", "true")
 }
 
 // needTemplate refuses a conversation, which param holds, if the model has no
@@ -73,18 +72,33 @@ func (s *Server) needTemplate(param string) *apiError {
 		s.cfg.ModelName)
 }
 
-// converse prepares p.choices answers to a conversation.
-func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, *apiError) {
+// render returns the ids of a conversation.
+func (s *Server) render(c *conversation) ([]int32, *apiError) {
 	spans, err := s.cfg.Template.Render(chat.Input{
 		Messages: c.messages, Tools: c.tools.value, Kwargs: c.thinking.kwargs,
-		AddGenerationPrompt: true, Now: s.now,
+		AddGenerationPrompt: c.opening.generate, Now: s.now,
 	})
 	if err != nil {
 		return nil, renderError(err, c.field)
 	}
-	ids := p.truncated(s.controls.encode(spans))
+	if c.opening.resume {
+		var found bool
+		if spans, found = cutBehind(spans, c.opening.last); !found {
+			return nil, invalid("continue_final_message", "Invalid 'continue_final_message': the chat "+
+				"template does not show the last message's content.")
+		}
+	}
+	return s.controls.encode(spans), nil
+}
+
+// converse prepares p.choices answers to a conversation.
+func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, *apiError) {
+	ids, refused := s.render(c)
+	if refused != nil {
+		return nil, refused
+	}
+	ids = p.truncated(ids)
 	var force []engine.Forced
-	var refused *apiError
 	if c.tools.required {
 		if force, refused = s.forceCall(&c.tools, ids); refused != nil {
 			return nil, refused
@@ -99,6 +113,7 @@ func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, 
 	}
 	for _, choice := range g.choices {
 		choice.request.Force = force
+		choice.preface = c.opening.echo
 		choice.parser = s.dialect.NewParser(chat.ParserConfig{
 			Vocabulary: s.controls, Prompt: ids, Tools: c.tools.known,
 			ParallelCalls: c.tools.parallel,

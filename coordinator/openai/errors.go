@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
+	"github.com/conclave-serve/conclave/coordinator/sample"
 )
 
 // Types of errors as OpenAI's clients know them.
@@ -18,9 +19,8 @@ const (
 	typeServer    = "server_error"
 )
 
-// retrySeconds is what a client that was turned away is told to wait: about as
-// long as a place in the queue takes to become free, yet short enough that a
-// freed place does not stay empty.
+// retrySeconds is what a client that was turned away is told to wait at least:
+// short enough that a freed place does not stay empty.
 const retrySeconds = 1
 
 // apiError is an error with the status and the body that a client gets.
@@ -31,6 +31,7 @@ type apiError struct {
 	param   string // JSON null if empty
 	code    string // JSON null if empty
 	cause   error  // for the log; nil if message says everything
+	retry   int    // seconds that the client should wait, if more than retrySeconds
 }
 
 // Error implements error.
@@ -96,6 +97,7 @@ func unavailable(code string, err error) *apiError {
 // the field that holds the prompt.
 func fromEngine(err error, param string) *apiError {
 	var api *apiError
+	var logits *sample.LogitError
 	var experts *engine.UnavailableError
 	switch {
 	case errors.As(err, &api):
@@ -106,6 +108,17 @@ func fromEngine(err error, param string) *apiError {
 		return tooLong(param, "%s", err)
 	case errors.Is(err, engine.ErrInvalid):
 		return &apiError{status: http.StatusBadRequest, kind: typeInvalid, message: err.Error()}
+	case errors.As(err, &logits) && logits.Restricted:
+		return &apiError{
+			status: http.StatusBadRequest, kind: typeInvalid, code: "no_token_allowed",
+			message: "Together, 'allowed_token_ids', 'bad_words', 'min_tokens' and 'logit_bias' " +
+				"leave no token that may come next.",
+		}
+	case errors.Is(err, engine.ErrDeadline), errors.Is(err, context.DeadlineExceeded):
+		return &apiError{
+			status: http.StatusGatewayTimeout, kind: typeServer, code: "deadline_exceeded",
+			message: "The request's time was over before its answer was complete.",
+		}
 	case errors.Is(err, engine.ErrQueueFull):
 		return &apiError{
 			status: http.StatusTooManyRequests, kind: typeRateLimit,
@@ -113,7 +126,7 @@ func fromEngine(err error, param string) *apiError {
 		}
 	case errors.Is(err, engine.ErrDraining):
 		return unavailable("draining", err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled):
 		return unavailable("cancelled", errors.New("the request was cancelled"))
 	}
 	return &apiError{
@@ -122,10 +135,23 @@ func fromEngine(err error, param string) *apiError {
 	}
 }
 
+// failure is fromEngine with what the load tells a client that was turned away.
+func (s *Server) failure(err error, param string) *apiError {
+	e := fromEngine(err, param)
+	if e.status == http.StatusTooManyRequests {
+		e.retry = s.retryAfter()
+	}
+	return e
+}
+
 // writeError sends e as the whole response.
 func writeError(w http.ResponseWriter, e *apiError) {
 	if e.status == http.StatusTooManyRequests || e.status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(retrySeconds))
+		w.Header().Set("Retry-After", strconv.Itoa(max(e.retry, retrySeconds)))
+	}
+	if e.status == http.StatusGatewayTimeout {
+		// OpenAI's clients would ask again, for an answer that takes as long.
+		w.Header().Set("X-Should-Retry", "false")
 	}
 	writeJSON(w, e.status, e)
 }

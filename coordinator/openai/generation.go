@@ -1,10 +1,12 @@
 package openai
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
 )
@@ -100,6 +102,8 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 ) error {
 	var forwarders sync.WaitGroup
 	defer forwarders.Wait()
+	ctx, stop := x.within(ctx)
+	defer stop()
 	arrivals := make(chan arrival, len(g.choices))
 	for _, c := range g.choices {
 		var one context.Context
@@ -121,7 +125,8 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 			}
 			d, err := a.choice.step(a.event)
 			if err != nil {
-				return err
+				// Where the engine says no more than that it was told to stop.
+				return cmp.Or(ctx.Err(), err)
 			}
 			if a.choice.first {
 				x.cachedTokens += a.event.Cached
@@ -133,6 +138,9 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 			}
 			if a.choice.finished {
 				s.metrics.finished.WithLabelValues(string(d.finish)).Inc()
+				if a.choice.tokens > 0 {
+					s.pace.add(time.Since(a.choice.firstToken))
+				}
 				left--
 			}
 		}

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 )
 
@@ -65,42 +64,17 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request, _ *exchange) *ap
 	return nil
 }
 
-// tokenize returns the ids of a prompt, as vLLM's endpoint of this name does.
-func (s *Server) tokenize(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
-	f, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
-	text, whole := f.text("prompt"), f.flagOr("add_special_tokens", true)
-	if _, ok := f.get("prompt"); !ok {
-		f.fail(invalid("prompt", "Missing required parameter: 'prompt'."))
-	}
-	if f.err != nil {
-		return f.err
-	}
-	ids := s.textPrompt(text, whole).ids
-	writeJSON(w, http.StatusOK, struct {
-		Count     int     `json:"count"`
-		MaxLength int     `json:"max_model_len"`
-		Tokens    []int32 `json:"tokens"`
-	}{len(ids), s.cfg.Engine.Context(), append([]int32{}, ids...)})
+// version tells which Conclave this is.
+func (s *Server) version(w http.ResponseWriter, _ *http.Request, _ *exchange) *apiError {
+	writeJSON(w, http.StatusOK, map[string]string{"version": s.cfg.Version})
 	return nil
 }
 
-// detokenize returns the text of token ids.
-func (s *Server) detokenize(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
-	f, err := s.readBody(w, r)
-	if err != nil {
-		return err
+// onlyText refuses what other kinds of models are for.
+func (s *Server) onlyText(_ http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
+	return &apiError{
+		status: http.StatusBadRequest, kind: typeInvalid, param: "model", code: "model_not_supported",
+		message: fmt.Sprintf("The model '%s' generates text: it cannot serve %s. Use "+
+			"/v1/chat/completions, /v1/completions or /v1/responses.", s.cfg.ModelName, r.URL.Path),
 	}
-	ids := s.readTokens(f, "tokens", math.MaxInt32)
-	if _, ok := f.get("tokens"); !ok {
-		f.fail(invalid("tokens", "Missing required parameter: 'tokens'."))
-	}
-	if f.err != nil {
-		return f.err
-	}
-	text := s.cfg.Tokenizer.Decode(ids, false)
-	writeJSON(w, http.StatusOK, map[string]string{"prompt": text})
-	return nil
 }

@@ -42,18 +42,13 @@ type params struct {
 	usageSoFar  bool // stream_options.continuous_usage_stats
 }
 
-// readParams reads the common fields. The caller looks at f.err. A request that
-// names no model means the one that is served.
+// readParams reads the common fields. The caller looks at f.err.
 func (s *Server) readParams(f *fields) params {
 	p := params{
 		maxTokens: -1, choices: 1, logprobs: -1,
 		prompt: promptOptions{logprobs: -1}, output: outputOptions{skipSpecial: true},
 	}
-	if _, named := f.get("model"); named {
-		if err := s.checkModel(f.text("model")); err != nil {
-			f.fail(err)
-		}
-	}
+	s.readModel(f)
 	s.readSampling(f, &p)
 	s.readEnd(f, &p)
 	if n, ok := f.integer("n", 1, int64(s.cfg.MaxChoices)); ok {
@@ -70,6 +65,16 @@ func (s *Server) readParams(f *fields) params {
 		f.refuse(name, "is not supported", "[]", "{}")
 	}
 	return p
+}
+
+// readModel checks the model that a request names. One that names none means
+// the one that is served.
+func (s *Server) readModel(f *fields) {
+	if _, named := f.get("model"); named {
+		if err := s.checkModel(f.text("model")); err != nil {
+			f.fail(err)
+		}
+	}
 }
 
 // readEnd reads what ends a completion.

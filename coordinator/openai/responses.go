@@ -169,7 +169,7 @@ func (s *Server) readResponse(f *fields) (*responseRequest, *apiError) {
 	req.items = append(before[:len(before):len(before)], input...)
 	req.conversation = conversation{
 		field: "input", messages: readItems(f, len(before), req.items),
-		tools: s.readTools(f, true), thinking: s.readThinking(f),
+		tools: s.readTools(f, true), thinking: s.readThinking(f), opening: opening{generate: true},
 	}
 	req.response = s.echo(f, req)
 	return req, f.err

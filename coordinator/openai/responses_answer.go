@@ -176,7 +176,7 @@ func (a *responseAnswer) storeResponse() {
 func (a *responseAnswer) whole(w http.ResponseWriter, r *http.Request, g *generation) *apiError {
 	err := a.server.run(r.Context(), a.x, g, func(_ *choice, d delta) error { return a.add(d) })
 	if err != nil {
-		return fromEngine(err, g.param)
+		return a.server.failure(err, g.param)
 	}
 	writeJSON(w, http.StatusOK, &a.response)
 	return nil
@@ -188,7 +188,7 @@ func (a *responseAnswer) stream(w http.ResponseWriter, r *http.Request, g *gener
 	a.to = newEvents(w)
 	err := a.server.run(r.Context(), a.x, g, func(_ *choice, d delta) error { return a.add(d) })
 	if err != nil {
-		failure := fromEngine(err, g.param)
+		failure := a.server.failure(err, g.param)
 		if !a.to.started {
 			return failure
 		}

@@ -56,6 +56,20 @@ type Config struct {
 	// BodyTimeout is how long a request's body may take to arrive; 0 means a
 	// minute.
 	BodyTimeout time.Duration
+	// RequestTimeout is how long a completion may take, from the arrival of its
+	// request to its last token; 0 means no bound but the client's own.
+	RequestTimeout time.Duration
+	// APIKeys and APIKeyFile hold the keys of which a request must have one: the
+	// file one a line, with # before comments, read again when it changes. With
+	// neither nobody needs any. Health and metrics are open in any case.
+	APIKeys    []string
+	APIKeyFile string
+	// CORSOrigins are the origins whose pages may use the API; "*" is all.
+	CORSOrigins []string
+	// Pages are answers to GET at further paths, behind the same keys.
+	Pages map[string]http.Handler
+	// Version is what /version tells.
+	Version string
 	// MaxChoices is the largest number of completions that one request may ask
 	// for, over all its prompts; 0 means 64.
 	MaxChoices int
@@ -90,6 +104,12 @@ func (c *Config) validate() error {
 	if c.BodyTimeout < 0 {
 		problems = append(problems, fmt.Errorf("negative BodyTimeout: %v", c.BodyTimeout))
 	}
+	if c.RequestTimeout < 0 {
+		problems = append(problems, fmt.Errorf("negative RequestTimeout: %v", c.RequestTimeout))
+	}
+	for _, origin := range c.CORSOrigins {
+		problems = append(problems, checkOrigin(origin))
+	}
 	if c.MaxChoices < 0 {
 		problems = append(problems, fmt.Errorf("negative MaxChoices: %d", c.MaxChoices))
 	}
@@ -113,6 +133,8 @@ type Server struct {
 	controls *controls
 	dialect  *chat.Dialect // nil without a template
 	metrics  *metrics
+	keys     *keys // nil: nobody needs one
+	pace     pace
 
 	responses *responseStore
 
@@ -151,6 +173,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Created.IsZero() {
 		cfg.Created = time.Now()
 	}
+	keys, err := newKeys(cfg.APIKeys, cfg.APIKeyFile, cfg.Log)
+	if err != nil {
+		return nil, fmt.Errorf("openai: %w", err)
+	}
 	m, err := newMetrics(cfg.Registry, cfg.ModelName, cfg.Engine)
 	if err != nil {
 		return nil, fmt.Errorf("openai: %w", err)
@@ -161,43 +187,77 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, vocab: cfg.Tokenizer.Size(), controls: newControls(cfg.Tokenizer),
-		dialect: dialect, metrics: m,
+		dialect: dialect, metrics: m, keys: keys,
 		responses: newResponseStore(cfg.StoredResponses, cfg.StoredBytes),
 		now:       time.Now, newID: newID, randomSeed: randomSeed,
 	}, nil
 }
 
+// routes gathers what is served where.
+type routes struct {
+	server *Server
+	mux    *http.ServeMux
+}
+
+// add serves the methods of a path and refuses all others.
+func (t routes) add(path string, methods map[string]handler) {
+	for method, h := range methods {
+		t.mux.Handle(method+" "+path, t.server.serve(path, h))
+	}
+	t.mux.Handle(path, t.server.serve(path, notAllowed(slices.Sorted(maps.Keys(methods))...)))
+}
+
+// get serves GET to whoever has a key.
+func (t routes) get(path string, h handler) {
+	t.add(path, map[string]handler{http.MethodGet: t.server.keyed(h)})
+}
+
+// post serves POST to whoever has a key.
+func (t routes) post(path string, h handler) {
+	t.add(path, map[string]handler{http.MethodPost: t.server.keyed(h)})
+}
+
+// open serves GET to everybody.
+func (t routes) open(path string, h handler) {
+	t.add(path, map[string]handler{http.MethodGet: h})
+}
+
+// plain makes a handler of an ordinary one.
+func plain(h http.Handler) handler {
+	return func(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
+
 // Handler returns the HTTP handler.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	route := func(path string, methods map[string]handler) {
-		for method, h := range methods {
-			mux.Handle(method+" "+path, s.serve(path, h))
-		}
-		mux.Handle(path, s.serve(path, notAllowed(slices.Sorted(maps.Keys(methods))...)))
-	}
-	post := func(path string, h handler) { route(path, map[string]handler{http.MethodPost: h}) }
-	get := func(path string, h handler) { route(path, map[string]handler{http.MethodGet: h}) }
-	post("/v1/chat/completions", s.chat)
-	post("/v1/completions", s.completions)
-	post("/v1/responses", s.createResponse)
-	route("/v1/responses/{id}", map[string]handler{
-		http.MethodGet: s.getResponse, http.MethodDelete: s.deleteResponse,
+	t := routes{s, http.NewServeMux()}
+	t.post("/v1/chat/completions", s.timed(s.chat))
+	t.post("/v1/completions", s.timed(s.completions))
+	t.post("/v1/responses", s.timed(s.createResponse))
+	t.add("/v1/responses/{id}", map[string]handler{
+		http.MethodGet: s.keyed(s.getResponse), http.MethodDelete: s.keyed(s.deleteResponse),
 	})
-	get("/v1/models", s.models)
-	get("/v1/models/{id...}", s.model)
-	post("/tokenize", s.tokenize)
-	post("/detokenize", s.detokenize)
-	get("/healthz", s.healthz)
-	get("/readyz", s.readyz)
-	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
-	get("/metrics",
-		func(w http.ResponseWriter, r *http.Request, _ *exchange) *apiError {
-			metrics.ServeHTTP(w, r)
-			return nil
-		})
-	mux.Handle("/", s.serve("other", unknownPath))
-	return mux
+	t.get("/v1/models", s.models)
+	t.get("/v1/models/{id...}", s.model)
+	t.post("/tokenize", s.tokenize)
+	t.post("/detokenize", s.detokenize)
+	t.get("/version", s.version)
+	for _, path := range []string{"/v1/embeddings", "/v1/rerank", "/rerank", "/v1/score", "/score",
+		"/pooling", "/classify"} {
+		t.post(path, s.onlyText)
+	}
+	for path, page := range s.cfg.Pages {
+		t.get(path, plain(page))
+	}
+	t.open("/healthz", s.healthz)
+	t.open("/health", s.healthz)
+	t.add("/ping", map[string]handler{http.MethodGet: s.healthz, http.MethodPost: s.healthz})
+	t.open("/readyz", s.readyz)
+	t.open("/metrics", plain(promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})))
+	t.mux.Handle("/", s.serve("other", s.keyed(unknownPath)))
+	return s.cors(t.mux)
 }
 
 // notAllowed refuses the methods that a path does not have.

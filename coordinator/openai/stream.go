@@ -127,7 +127,7 @@ func (s *Server) stream(r *http.Request, x *exchange, g *generation, to *events,
 		err = to.done()
 	}
 	if err != nil {
-		failure := fromEngine(err, g.param)
+		failure := s.failure(err, g.param)
 		if !to.started {
 			return failure
 		}

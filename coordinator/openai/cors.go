@@ -1,0 +1,67 @@
+package openai
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+)
+
+const (
+	// corsMaxAge is how long, in seconds, a browser may keep a preflight's answer:
+	// the longest that browsers honour.
+	corsMaxAge = "86400"
+	// maxCORSHeaders bounds the list of headers that is granted as it was asked.
+	maxCORSHeaders = 4096
+)
+
+// checkOrigin returns what is wrong with an origin that may be allowed.
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+		return fmt.Errorf("CORS origin %q: want * or a scheme and a host, such as "+
+			"https://example.com", origin)
+	}
+	return nil
+}
+
+// cors tells browsers that pages of the allowed origins may use h. Without any
+// it is h: no header is sent.
+func (s *Server) cors(h http.Handler) http.Handler {
+	allowed := s.cfg.CORSOrigins
+	if len(allowed) == 0 {
+		return h
+	}
+	all := slices.Contains(allowed, "*")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header, origin := w.Header(), r.Header.Get("Origin")
+		if !all {
+			header.Add("Vary", "Origin")
+		}
+		if origin == "" || !all && !slices.Contains(allowed, origin) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		if all {
+			origin = "*" // no cookies are in use, so that it is enough
+		}
+		header.Set("Access-Control-Allow-Origin", origin)
+		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+			header.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+			h.ServeHTTP(w, r)
+			return
+		}
+		// OpenAI's clients send headers of their own, so what is asked is granted.
+		headers := r.Header.Get("Access-Control-Request-Headers")
+		if headers == "" || len(headers) > maxCORSHeaders {
+			headers = "Authorization, Content-Type"
+		}
+		header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+		header.Set("Access-Control-Allow-Headers", headers)
+		header.Set("Access-Control-Max-Age", corsMaxAge)
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
