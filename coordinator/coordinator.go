@@ -79,6 +79,14 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Threads is the number of cores to compute on; default all.
 	Threads int
+	// Access says who may use the API; default everybody. RequestTimeout bounds
+	// how long a completion may take, MaxBody a request's body in bytes; defaults
+	// none and 32 MiB.
+	Access         openai.Access
+	RequestTimeout time.Duration
+	MaxBody        int64
+	// Version is what the API tells of this program.
+	Version string
 	// Progress, if set, hears of loading.
 	Progress Progress
 	Log      *slog.Logger
@@ -93,6 +101,9 @@ type Progress interface {
 func (c *Config) setDefaults() error {
 	if c.ID == "" || c.ModelDir == "" || c.ModelName == "" {
 		return errors.New("coordinator: id, model directory and model name are required")
+	}
+	if err := c.Access.Check(); err != nil {
+		return fmt.Errorf("coordinator: %w", err)
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {
@@ -230,6 +241,10 @@ func (c *Coordinator) release() {
 	}
 }
 
+// maxHeaderBytes bounds the headers of a request: a key and what proxies add
+// are a few kilobytes.
+const maxHeaderBytes = 64 << 10
+
 // Run serves until ctx ends, finishes what is running and leaves. It may be
 // called once.
 func (c *Coordinator) Run(ctx context.Context) (err error) {
@@ -240,6 +255,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 	}
 	serving := make(chan error, 1)
@@ -393,14 +409,14 @@ func (c *Coordinator) openAPI() error {
 	api, err := openai.New(openai.Config{
 		ModelName: c.cfg.ModelName, Created: c.started, Spec: c.spec, Tokenizer: c.tokenizer,
 		Template: c.template, Dialect: c.dialect, Engine: serving{c}, Registry: c.metrics, Log: c.log,
+		Access: c.cfg.Access, RequestTimeout: c.cfg.RequestTimeout, MaxBody: c.cfg.MaxBody,
+		Pages:   map[string]http.Handler{StatusPath: http.HandlerFunc(c.status)},
+		Version: c.cfg.Version,
 	})
 	if err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+StatusPath, c.status)
-	mux.Handle("/", api.Handler())
-	handler := http.Handler(mux)
+	handler := api.Handler()
 	c.handler.Store(&handler)
 	c.log.Info("serving", "addr", c.listener.Addr().String(), "model", c.cfg.ModelName,
 		"kernels", kernels.Features())

@@ -17,6 +17,7 @@ import (
 
 // chatCommand is a conversation in the terminal.
 type chatCommand struct {
+	keyFlag
 	URL         string   `help:"Address of a coordinator." default:"http://127.0.0.1:8080"`
 	System      string   `help:"System prompt."`
 	Temperature *float64 `help:"Sampling temperature; default: the model's."`
@@ -32,7 +33,7 @@ const maxInput = 1 << 20
 
 // Run implements kong's command.
 func (f *chatCommand) Run(ctx context.Context) error {
-	c := client.New(f.URL)
+	c := client.New(f.URL, f.key())
 	model, err := c.Model(ctx)
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ type serveFlags struct {
 	CallTimeout   time.Duration `help:"How long a worker may take for one layer." default:"20s"`
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
+	apiFlags
 }
 
 func (f *serveFlags) validate() error {
@@ -42,7 +43,7 @@ func (f *serveFlags) validate() error {
 			return fmt.Errorf("--tool-format: %w", err)
 		}
 	}
-	return cmp.Or(
+	return cmp.Or(f.apiFlags.validate(),
 		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
 		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
 		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
@@ -89,6 +90,8 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		DraftTokens: f.DraftTokens, MinWorkers: f.MinWorkers,
 		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout,
+		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),
+		Version:  version(),
 		Progress: newProgress("attention", log), Log: log,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 // statusCommand shows the cluster as a coordinator sees it.
 type statusCommand struct {
+	keyFlag
 	URL  string `help:"Address of a coordinator." default:"http://127.0.0.1:8080"`
 	JSON bool   `help:"Print JSON."`
 }
@@ -21,7 +22,7 @@ type statusCommand struct {
 // Run implements kong's command.
 func (f *statusCommand) Run(ctx context.Context) error {
 	var s coordinator.Status
-	if err := client.New(f.URL).Get(ctx, coordinator.StatusPath, &s); err != nil {
+	if err := client.New(f.URL, f.key()).Get(ctx, coordinator.StatusPath, &s); err != nil {
 		return err
 	}
 	if f.JSON {

@@ -39,7 +39,7 @@ func (f *upCommand) Validate() error {
 	if f.Workers < 1 || f.Workers > 64 {
 		return fmt.Errorf("--workers is %d: want 1 to 64", f.Workers)
 	}
-	return f.validate()
+	return f.serveFlags.validate()
 }
 
 // Run implements kong's command.
@@ -85,7 +85,7 @@ func (f *upCommand) config(c *cli) (local.Config, error) {
 	}
 	logging := []string{"--log-level", level.String(), "--log-format", log.Format}
 	cfg = local.Config{
-		Executable: executable, Env: childEnv(), Dir: filepath.Join(cache, local.DirName(f.Listen)),
+		Executable: executable, Env: append(childEnv(), f.env()...), Dir: filepath.Join(cache, local.DirName(f.Listen)),
 		Listen: f.Listen, Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
 		Coordinator: append(f.coordinatorArgs(dir, name), logging...),
 		Worker:      append(f.workerArgs(dir), logging...),
@@ -97,7 +97,7 @@ func (f *upCommand) config(c *cli) (local.Config, error) {
 }
 
 func (f *upCommand) coordinatorArgs(dir, name string) []string {
-	return []string{
+	return append([]string{
 		"--model", dir, "--model-name", name, "--kv-memory", strconv.FormatInt(int64(f.KVMemory), 10),
 		"--max-rows", strconv.Itoa(f.MaxRows), "--max-running", strconv.Itoa(f.MaxRunning),
 		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
@@ -106,7 +106,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
-	}
+	}, f.apiFlags.args()...)
 }
 
 // stopMargin is what a child needs to stop beyond its drain timeout.
@@ -182,7 +182,7 @@ func cacheDir() string {
 }
 
 // childEnv is this process's environment without Conclave's own settings:
-// children get theirs as flags.
+// children get theirs as flags, but for API keys.
 func childEnv() []string {
 	var env []string
 	for _, v := range os.Environ() {

@@ -35,7 +35,7 @@ type exchange struct {
 	err      error // of a stream that had begun
 
 	promptTokens     int
-	cachedTokens     int // of these
+	cachedTokens     int // of the prompts
 	completionTokens int
 	reasoningTokens  int
 	reasons          bool          // reasoning is told from content
@@ -111,6 +111,9 @@ func (s *Server) finish(endpoint string, r *http.Request, x *exchange, status in
 
 // observe counts a token of c and the time it took.
 func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
+	if c.counts {
+		x.cachedTokens += e.Cached
+	}
 	if e.Token < 0 {
 		return
 	}
@@ -120,8 +123,8 @@ func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
 	if c.tokens > 1 {
 		s.metrics.interToken.Observe(now.Sub(c.lastToken).Seconds())
 	} else {
-		c.firstToken = now
 		s.metrics.firstToken.Observe(now.Sub(x.started).Seconds())
+		c.firstToken = now
 	}
 	if x.firstToken == 0 {
 		x.firstToken = now.Sub(x.started)

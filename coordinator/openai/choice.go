@@ -21,7 +21,6 @@ const finishCalls engine.Finish = "tool_calls"
 // parser as tokens, at their place in the text.
 type choice struct {
 	index   int
-	first   bool // of those of its prompt
 	prompt  *prompt
 	request engine.Request
 	cancel  context.CancelFunc
@@ -32,7 +31,8 @@ type choice struct {
 	stop    stopper
 	parser  *chat.Parser // nil: everything is content
 
-	tokens     int // generated so far, the stopping token included
+	counts     bool // the first choice of its prompt: its cached tokens count
+	tokens     int  // generated so far, the stopping token included
 	firstToken time.Time
 	lastToken  time.Time
 	decoded    int    // bytes that the decoder returned

@@ -31,7 +31,7 @@ func checkOrigin(origin string) error {
 // cors tells browsers that pages of the allowed origins may use h. Without any
 // it is h: no header is sent.
 func (s *Server) cors(h http.Handler) http.Handler {
-	allowed := s.cfg.CORSOrigins
+	allowed := s.cfg.Access.Origins
 	if len(allowed) == 0 {
 		return h
 	}

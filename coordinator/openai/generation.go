@@ -50,7 +50,7 @@ func (s *Server) generation(x *exchange, p params, param string, prompts []*prom
 		x.promptTokens += len(prompt.ids)
 		for i := range p.choices {
 			c := s.choice(x, g, prompt, room)
-			c.first = i == 0
+			c.counts = i == 0
 			// A prompt's choices differ by their seeds; the first has the one that
 			// was asked for, so that a list of prompts says what each says alone.
 			c.request.Sampling.Seed += uint64(i)
@@ -127,9 +127,6 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 			if err != nil {
 				// Where the engine says no more than that it was told to stop.
 				return cmp.Or(ctx.Err(), err)
-			}
-			if a.choice.first {
-				x.cachedTokens += a.event.Cached
 			}
 			s.observe(x, a.choice, a.event)
 			x.reasoningTokens += d.reasoned

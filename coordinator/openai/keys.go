@@ -24,6 +24,27 @@ const (
 	keyFileEvery = time.Second
 )
 
+// Access says who may use the API, and from where.
+type Access struct {
+	// Keys and KeyFile hold the keys of which a request must have one: the file
+	// one a line, with # before comments, read again when it changes. With
+	// neither nobody needs any. Health and metrics are open in any case.
+	Keys    []string
+	KeyFile string
+	// Origins are the web origins whose pages may use the API; "*" is all.
+	Origins []string
+}
+
+// Check says what is wrong with a.
+func (a *Access) Check() error {
+	_, err := newKeys(a, nil)
+	problems := []error{err}
+	for _, origin := range a.Origins {
+		problems = append(problems, checkOrigin(origin))
+	}
+	return errors.Join(problems...)
+}
+
 // keyHash stands for a key: hashes have one length, so that comparing them
 // tells nothing about the keys, and no key stays in memory.
 type keyHash [sha256.Size]byte
@@ -41,25 +62,24 @@ type keys struct {
 	failed bool        // it could not be read, which was logged
 }
 
-// newKeys returns the keys that a list and a file hold, or nil if there is
-// neither. A file is read again when it has changed.
-func newKeys(list []string, file string, log *slog.Logger) (*keys, error) {
-	if len(list) == 0 && file == "" {
+// newKeys returns the keys that a names, or nil if it names none.
+func newKeys(a *Access, log *slog.Logger) (*keys, error) {
+	if len(a.Keys) == 0 && a.KeyFile == "" {
 		return nil, nil
 	}
-	k := &keys{file: file, log: log}
-	for i, key := range list {
+	k := &keys{file: a.KeyFile, log: log}
+	for i, key := range a.Keys {
 		if err := checkKey(key); err != nil {
-			return nil, fmt.Errorf("API key %d of %d %w", i+1, len(list), err)
+			return nil, fmt.Errorf("API key %d of %d %w", i+1, len(a.Keys), err)
 		}
 		k.fixed = append(k.fixed, sha256.Sum256([]byte(key)))
 	}
-	if file != "" {
+	if k.file != "" {
 		if err := k.load(); err != nil {
 			return nil, err
 		}
 		if len(k.fixed)+len(k.read) == 0 {
-			return nil, fmt.Errorf("read API keys: %s holds none", file)
+			return nil, fmt.Errorf("read API keys: %s holds none", k.file)
 		}
 	}
 	return k, nil

@@ -59,13 +59,8 @@ type Config struct {
 	// RequestTimeout is how long a completion may take, from the arrival of its
 	// request to its last token; 0 means no bound but the client's own.
 	RequestTimeout time.Duration
-	// APIKeys and APIKeyFile hold the keys of which a request must have one: the
-	// file one a line, with # before comments, read again when it changes. With
-	// neither nobody needs any. Health and metrics are open in any case.
-	APIKeys    []string
-	APIKeyFile string
-	// CORSOrigins are the origins whose pages may use the API; "*" is all.
-	CORSOrigins []string
+	// Access says who may use the API; the zero value is everybody.
+	Access Access
 	// Pages are answers to GET at further paths, behind the same keys.
 	Pages map[string]http.Handler
 	// Version is what /version tells.
@@ -107,9 +102,7 @@ func (c *Config) validate() error {
 	if c.RequestTimeout < 0 {
 		problems = append(problems, fmt.Errorf("negative RequestTimeout: %v", c.RequestTimeout))
 	}
-	for _, origin := range c.CORSOrigins {
-		problems = append(problems, checkOrigin(origin))
-	}
+	problems = append(problems, c.Access.Check())
 	if c.MaxChoices < 0 {
 		problems = append(problems, fmt.Errorf("negative MaxChoices: %d", c.MaxChoices))
 	}
@@ -173,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Created.IsZero() {
 		cfg.Created = time.Now()
 	}
-	keys, err := newKeys(cfg.APIKeys, cfg.APIKeyFile, cfg.Log)
+	keys, err := newKeys(&cfg.Access, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("openai: %w", err)
 	}

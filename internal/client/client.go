@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// Client is a coordinator's address.
-type Client struct{ url string }
+// Client is a coordinator's address, and the key to it.
+type Client struct{ url, key string }
 
 // New returns a client for the coordinator at url, such as
-// http://127.0.0.1:8080.
-func New(url string) *Client { return &Client{strings.TrimRight(url, "/")} }
+// http://127.0.0.1:8080. key is an API key, or "" where none is needed.
+func New(url, key string) *Client { return &Client{strings.TrimRight(url, "/"), key} }
 
 // Message is one turn of a conversation.
 type Message struct {
@@ -78,6 +78,9 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 
 // do sends a request and turns refusals into errors.
 func (c *Client) do(req *http.Request) (*http.Response, error) {
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("reach the coordinator: %w; is it running? start one with: conclave up",

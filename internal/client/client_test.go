@@ -79,7 +79,7 @@ func serve(t *testing.T, status int, body string, check func(*http.Request)) *Cl
 		_, _ = io.WriteString(w, body)
 	}))
 	t.Cleanup(s.Close)
-	return New(s.URL + "/")
+	return New(s.URL+"/", "sk-1")
 }
 
 // Whatever is refused, the caller learns the status and the reason.
@@ -128,7 +128,8 @@ func TestChat(t *testing.T) {
 	zero := 0.0
 	var got map[string]any
 	client := serve(t, 200, fmt.Sprintf(piece, "hello")+"data: [DONE]\n\n", func(r *http.Request) {
-		if r.Method != http.MethodPost || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Content-Type") != "application/json" {
+		if r.Method != http.MethodPost || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Content-Type") != "application/json" ||
+			r.Header.Get("Authorization") != "Bearer sk-1" {
 			t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 		}
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
@@ -155,15 +156,15 @@ func TestUnreachable(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	url := s.URL
 	s.Close()
-	if _, err := New(url).Model(t.Context()); err == nil || !strings.Contains(err.Error(), "is it running? start one with: conclave up") {
+	if _, err := New(url, "").Model(t.Context()); err == nil || !strings.Contains(err.Error(), "is it running? start one with: conclave up") {
 		t.Errorf("nobody listens: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := New(url).Chat(ctx, ChatRequest{}, nil); !errors.Is(err, context.Canceled) {
+	if err := New(url, "").Chat(ctx, ChatRequest{}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if err := New("http://bad host").Get(t.Context(), "/", nil); err == nil {
+	if err := New("http://bad host", "").Get(t.Context(), "/", nil); err == nil {
 		t.Error("a URL with a space is accepted")
 	}
 }
