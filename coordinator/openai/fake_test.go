@@ -123,9 +123,11 @@ const chatML = `{%- for m in messages %}
 {%- endfor %}
 {%- for t in tools or [] %}{{ t | tojson }}{%- endfor %}
 {%- if fail %}{{ raise_exception('no ' + fail) }}{%- endif %}
-{{- '<|im_start|>assistant\n' }}
-{%- if think or enable_thinking %}{{ '<think>\n' }}{%- endif %}
-{%- if enable_thinking is false %}{{ '<think></think>' }}{%- endif %}`
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if think or enable_thinking %}{{- '<think>\n' }}{%- endif %}
+    {%- if enable_thinking is false %}{{- '<think></think>' }}{%- endif %}
+{%- endif %}`
 
 // fakeEngine answers every request with what script returns.
 type fakeEngine struct {
@@ -234,7 +236,7 @@ func newServer(t testing.TB, text string, change ...func(*Config)) (*Server, *fa
 	cfg := Config{
 		ModelName: "test", Created: time.Unix(1_700_000_000, 0), Tokenizer: tok, Template: template,
 		Spec:   &model.Spec{Vocab: 300, MaxPositions: 400, EOS: []int32{idEnd, idText}},
-		Engine: e, MaxBody: 4096, MaxChoices: 8,
+		Engine: e, MaxBody: 4096, MaxChoices: 8, Version: "v1",
 	}
 	for _, f := range change {
 		f(&cfg)

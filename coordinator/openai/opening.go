@@ -42,28 +42,39 @@ func readOpening(f *fields, messages []chat.Value) opening {
 }
 
 // cutBehind drops what follows the last occurrence of a message's content, or
-// of what a template that trims leaves of it.
+// of what a template that trims leaves of it. What the template itself says does
+// not count.
 func cutBehind(spans []chat.Span, content string) ([]chat.Span, bool) {
 	var b strings.Builder
 	for _, s := range spans {
 		b.WriteString(s.Text)
 	}
 	text, trimmed := b.String(), strings.TrimRightFunc(content, unicode.IsSpace)
-	end := strings.LastIndex(text, trimmed)
-	if end < 0 {
-		return nil, false
-	}
-	if strings.HasPrefix(text[end:], content) {
-		end += len(content)
-	} else {
-		end += len(trimmed)
-	}
-	for i, s := range spans {
-		if end <= len(s.Text) {
-			s.Text = s.Text[:end]
-			return append(spans[:i:i], s), true
+	for before := len(text); ; {
+		start := strings.LastIndex(text[:before], trimmed)
+		if start < 0 {
+			return nil, false
 		}
-		end -= len(s.Text)
+		end := start + len(trimmed)
+		if strings.HasPrefix(text[start:], content) {
+			end = start + len(content)
+		}
+		if cut, input := cutAt(spans, end); input {
+			return cut, true
+		}
+		before = start + len(trimmed) - 1
 	}
-	return spans, true
+}
+
+// cutAt drops what follows the first bytes of the spans' text, so many, and says
+// whether the last of these is a user's.
+func cutAt(spans []chat.Span, bytes int) (cut []chat.Span, input bool) {
+	for i, s := range spans {
+		if bytes <= len(s.Text) {
+			s.Text = s.Text[:bytes]
+			return append(spans[:i:i], s), s.Input
+		}
+		bytes -= len(s.Text)
+	}
+	return spans, false
 }

@@ -21,9 +21,10 @@ import (
 )
 
 func TestNewNamesEveryProblem(t *testing.T) {
-	_, err := New(Config{MaxBody: -1, MaxChoices: -1, StoredResponses: -1, StoredBytes: -1})
+	_, err := New(Config{MaxBody: -1, MaxChoices: -1, StoredResponses: -1, StoredBytes: -1,
+		RequestTimeout: -1, Access: Access{Keys: []string{""}, Origins: []string{"a"}}})
 	fields := []string{"ModelName", "Spec", "Tokenizer", "Engine", "MaxBody", "MaxChoices",
-		"StoredResponses", "StoredBytes"}
+		"StoredResponses", "StoredBytes", "RequestTimeout", "API key 1 of 1", "CORS origin"}
 	for _, want := range fields {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
@@ -50,6 +51,9 @@ func TestSmallEndpoints(t *testing.T) {
 		"/v1/models":      `{"object":"list","data":[` + card + `]}`,
 		"/v1/models/test": card,
 		"/healthz":        `{"status":"ok"}`,
+		"/health":         `{"status":"ok"}`,
+		"/ping":           `{"status":"ok"}`,
+		"/version":        `{"version":"v1"}`,
 		"/readyz":         `{"status":"ready"}`,
 	} {
 		w := do(s, http.MethodGet, path, "")

@@ -87,24 +87,77 @@ func TestStopperMatchesWholeText(t *testing.T) {
 		pieces := rapid.SliceOf(rapid.StringOfN(rapid.SampledFrom([]rune("abc")), 0, 4, -1)).
 			Draw(t, "pieces")
 		text := strings.Join(pieces, "")
+		passed := rapid.IntRange(0, len(pieces)).Draw(t, "passed")
+		include := rapid.Bool().Draw(t, "include")
 		want, wantStopped := text, false
 	search:
-		for end := range len(text) + 1 {
+		for end := len(strings.Join(pieces[:passed], "")) + 1; end <= len(text); end++ {
 			for start := range end {
 				for _, stop := range stops {
 					if text[start:end] == stop {
 						want, wantStopped = text[:start], true
+						if include {
+							want = text[:end]
+						}
 						break search
 					}
 				}
 			}
 		}
-		got, stopped := feed(t, stops, pieces)
-		if got != want || stopped != wantStopped {
-			t.Fatalf("%q with %q: got %q, %v; want %q, %v",
-				pieces, stops, got, stopped, want, wantStopped)
+		if passed == 0 && !include {
+			got, stopped := feed(t, stops, pieces)
+			if got != want || stopped != wantStopped {
+				t.Fatalf("%q with %q: got %q, %v; want %q, %v",
+					pieces, stops, got, stopped, want, wantStopped)
+			}
+		}
+		s := stopper{stops: stops, include: include}
+		got, stopped := "", false
+		for i, piece := range pieces {
+			out := ""
+			if i < passed {
+				out = s.pass(piece)
+			} else {
+				out, stopped = s.push(piece)
+			}
+			if got += out; stopped {
+				break
+			}
+		}
+		if got += s.flush(); got != want || stopped != wantStopped {
+			t.Fatalf("%q with %q, %d passed: got %q, %v; want %q, %v",
+				pieces, stops, passed, got, stopped, want, wantStopped)
 		}
 	})
+}
+
+// Before min_tokens neither a stop string nor a stop id ends an answer, and what
+// ends it may be part of it.
+func TestWhatEndsAnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		extra, want, finish string
+	}{
+		{`"stop":"ell"`, "h", "stop"},
+		{`"stop":"ell","include_stop_str_in_output":true`, "hell", "stop"},
+		{`"stop":"ell","min_tokens":2`, "hello h", "stop"}, // "hello" is one token
+		{`"stop":"lo","min_tokens":1,"include_stop_str_in_output":true`, "hello hello", "stop"},
+		{`"stop":"o h","min_tokens":1`, "hell", "stop"}, // begins before, ends after it
+		{`"stop":"never","include_stop_str_in_output":true`, "hello hello!", "stop"},
+		{`"include_stop_str_in_output":true,"skip_special_tokens":false`,
+			"hello hello!<|im_end|>", "stop"},
+		{`"skip_special_tokens":false`, "hello hello!", "stop"},
+	} {
+		s, e := newServer(t, "hello hello!")
+		for _, stream := range []string{"", `,"stream":true`} {
+			got, _, finish := answer(t, post(t, s, textPath, `{"prompt":"a",`+c.extra+stream+`}`))
+			if got != c.want || finish != c.finish {
+				t.Errorf("%s%s: %q, %s, want %q", c.extra, stream, got, finish, c.want)
+			}
+		}
+		if r := e.last(t); strings.Contains(c.extra, "min_tokens") != (r.MinTokens > 0) {
+			t.Errorf("%s: at least %d tokens", c.extra, r.MinTokens)
+		}
+	}
 }
 
 // TestStopEndsTheWork stops at a string across tokens, with and without
