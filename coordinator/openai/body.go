@@ -22,11 +22,13 @@ type fields struct {
 
 	outer *fields // that holds this object and its problems, or nil
 	path  string  // of this object in outer
+
+	asked func(name string) // if set, hears of every field that is looked for
 }
 
 // inside returns the fields of an object that is itself a field.
 func (f *fields) inside(name string, values map[string]json.RawMessage) *fields {
-	return &fields{values: values, outer: f, path: f.at(name)}
+	return &fields{values: values, outer: f, path: f.at(name), asked: f.asked}
 }
 
 // at returns the whole name of a field.
@@ -67,7 +69,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*fields, *api
 	case !utf8.Valid(body):
 		return nil, malformed("The request body is not valid UTF-8.")
 	}
-	f := &fields{}
+	f := &fields{asked: s.asked}
 	if err := json.Unmarshal(body, &f.values); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
@@ -108,6 +110,9 @@ func (f *fields) wrongType(name, want string) {
 
 // get returns a field that is there and not null.
 func (f *fields) get(name string) (json.RawMessage, bool) {
+	if f.asked != nil {
+		f.asked(f.at(name))
+	}
 	raw, ok := f.values[name]
 	return raw, ok && !bytes.Equal(raw, []byte("null"))
 }

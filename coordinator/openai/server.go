@@ -135,6 +135,9 @@ type Server struct {
 	now        func() time.Time
 	newID      func() string
 	randomSeed func() uint64
+	// asked, if a test sets it, hears of every field that a request is looked
+	// through for.
+	asked func(name string)
 }
 
 // New returns a Server. The error lists everything that is wrong with cfg.
