@@ -307,6 +307,16 @@ func answer(t *testing.T, response string) (content, reasoning, finish string) {
 	return content, reasoning, finish
 }
 
+// decodeChoices returns the choices of a text completion.
+func decodeChoices(t testing.TB, response string) []struct{ Text string } {
+	t.Helper()
+	var r struct{ Choices []struct{ Text string } }
+	if err := json.Unmarshal([]byte(response), &r); err != nil || len(r.Choices) == 0 {
+		t.Fatalf("%v in %s", err, response)
+	}
+	return r.Choices
+}
+
 // readAll reads a response of a real server.
 func readAll(t *testing.T, r *http.Response) string {
 	t.Helper()
