@@ -49,7 +49,7 @@ func newToyServer(t testing.TB) (*Server, *engine.Engine) {
 	t.Helper()
 	const vocab, context, pages = 300, 200, 64
 	cache, err := kvcache.New(kvcache.Config{
-		Layers: 1, Keys: 1, Values: 1, Bytes: pages * 8 * kvcache.PageTokens,
+		Windows: []int{0}, Keys: 1, Values: 1, Bytes: pages * 8 * kvcache.PageTokens, Prefix: true,
 	})
 	if err != nil {
 		t.Fatal(err)
