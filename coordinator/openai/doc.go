@@ -8,9 +8,10 @@
 // models writes reasoning and calls: an [Engine] and a dialect of package chat
 // are all it sees of them.
 //
-// The way of a request: access.go (id, log, metrics) → completions.go,
-// conversation.go for chats, or responses.go (JSON to a job; params.go for what
-// they share, history.go, tools.go and thinking.go for conversations) →
+// The way of a request: cors.go → access.go (id, log, metrics) → keys.go →
+// deadline.go → completions.go, conversation.go for chats, or responses.go (JSON
+// to a job; params.go, options.go and length.go for what they share, history.go,
+// tools.go, thinking.go and opening.go for conversations) →
 // prompt.go (text to ids) → generation.go (run every choice, in order of
 // arrival) → choice.go (token → text → stop string → the dialect's parser:
 // reasoning, content, calls) → chat.go or responses_answer.go, and stream.go or
@@ -26,8 +27,11 @@
 //   - Text that a user sent never becomes a control token of a chat prompt, nor
 //     of what is forced.
 //   - Text at and after a stop string never leaves the server, nor does any
-//     prefix of one before it is known not to be a stop string.
+//     prefix of one before it is known not to be a stop string; but for the stop
+//     string itself, if the request wants that.
 //   - A request's goroutines and its work in the engine end with its handler.
+//   - Where there are keys, nothing but health and metrics is answered without
+//     one. Keys are kept and compared as hashes, and never logged.
 //   - What is stored is bounded in number and in bytes.
 //
 // Example:

@@ -114,15 +114,15 @@ func (s *Sampler) forbid(logits []float32, id int32) {
 
 // forbidWords makes impossible what would complete a bad word, and says whether
 // there was any.
-func (s *Sampler) forbidWords(logits []float32) (any bool) {
+func (s *Sampler) forbidWords(logits []float32) (found bool) {
 	for _, word := range s.words {
 		last := len(word) - 1
 		if last <= len(s.recent) && slices.Equal(s.recent[len(s.recent)-last:], word[:last]) {
 			s.forbid(logits, word[last])
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 // follow remembers the end of the output, as far as bad words look at it.
