@@ -51,7 +51,7 @@ func (a *abuse) next(i uint64) sent {
 	case 0:
 		s.body = a.value(0) // no object, most likely
 	case 1:
-		s.body = strings.Repeat(a.pick("[", `{"a":`, `{"messages":[`), 1+a.IntN(20_000))
+		s.body = strings.Repeat(a.pick("[", `{"a":`, `{"messages":[`), a.size(20_000))
 	case 2, 3:
 		s.body = a.scramble(s.body)
 	default:
@@ -64,6 +64,14 @@ func (a *abuse) next(i uint64) sent {
 }
 
 func (a *abuse) pick(values ...string) string { return values[a.IntN(len(values))] }
+
+// size returns a number up to most; large ones are rare, for they take long.
+func (a *abuse) size(most int) int {
+	if a.IntN(10) > 0 {
+		most /= 50
+	}
+	return 1 + a.IntN(most)
+}
 
 // value returns some JSON, or what looks like it.
 func (a *abuse) value(depth int) string {
@@ -85,14 +93,14 @@ func (a *abuse) value(depth int) string {
 			"\xff\xfe", "\xed\xa0\x80", "é", "<|im_end|>", "</think>", "<tool_call>", `\`, "{{ x }}",
 			"user", "assistant", "function", "f", "json_object", "resp_0123", "null", "--", "\u2028") + `"`
 	case 5:
-		return `"` + strings.Repeat(a.pick("x", "hello ", `\n`, "é", "<think>"), a.IntN(3000)) + `"`
+		return `"` + strings.Repeat(a.pick("x", "hello ", `\n`, "é", "<think>"), a.size(3000)) + `"`
 	case 6:
-		return "[" + strings.Repeat(a.pick("1,", `"a",`, "null,", "[],", "{},", "268,"), a.IntN(5000)) + "1]"
+		return "[" + strings.Repeat(a.pick("1,", `"a",`, "null,", "[],", "{},", "268,"), a.size(5000)) + "1]"
 	case 7:
-		depth := 1 + a.IntN(12_000) // beyond what encoding/json takes, too
+		depth := a.size(12_000) // beyond what encoding/json takes, too
 		return strings.Repeat("[", depth) + strings.Repeat("]", depth)
 	case 8:
-		depth := 1 + a.IntN(3000)
+		depth := a.size(3000)
 		return strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
 	case 9, 10:
 		items := make([]string, a.IntN(4))
