@@ -44,6 +44,18 @@ export default {
     assert.deepEqual(answer.choices.map(({ index }) => index), [0, 1, 2, 3]);
   },
 
+  async 'fields of vLLM'() {
+    const answer = await client.completions.create({
+      model, prompt: 'Once upon a time', temperature: 0, max_tokens: 8, min_tokens: 8, return_token_ids: true,
+      prompt_logprobs: 1, cache_salt: 'compat', priority: -1, bad_words: ['the'],
+    });
+    const [choice] = answer.choices;
+    assert.equal(choice.token_ids.length, 8);
+    assert.equal(choice.prompt_token_ids.length, answer.usage.prompt_tokens);
+    assert.equal(choice.prompt_logprobs.length, answer.usage.prompt_tokens);
+    assert.equal(typeof answer.usage.prompt_tokens_details.cached_tokens, 'number');
+  },
+
   async 'stop'() {
     const request = { model, prompt: 'Once upon a time', temperature: 0, max_tokens: 24, ignore_eos: true };
     const whole = (await client.completions.create(request)).choices[0].text;

@@ -76,6 +76,27 @@ export default {
     }
   },
 
+  async 'a deadline: an error that the client does not retry'() {
+    const late = { headers: { 'X-Request-Timeout': '0.05' }, maxRetries: 2 };
+    await assert.rejects(client.chat.completions.create({ ...endless, stream: false }, late), (err) => {
+      assert.equal(err.status, 504);
+      assert.equal(err.code, 'deadline_exceeded');
+      return true;
+    });
+    const read = async () => {
+      for await (const _ of await client.chat.completions.create(endless, late));
+    };
+    await assert.rejects(read, (err) => err.code === 'deadline_exceeded');
+  },
+
+  async 'embeddings: BadRequestError that says what the model is for'() {
+    await assert.rejects(client.embeddings.create({ model, input: 'a' }), (err) => {
+      assert.ok(err instanceof BadRequestError);
+      assert.match(err.message, /generates text/);
+      return true;
+    });
+  },
+
   async 'no such endpoint: NotFoundError'() {
     await assert.rejects(client.get('/nothing/of/the/kind'), NotFoundError);
   },
