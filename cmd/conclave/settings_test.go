@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -70,6 +71,31 @@ func TestSettingsOfAGroup(t *testing.T) {
 	}
 }
 
+// What up is told about serving is what its coordinator is told.
+func TestUpPassesSettingsOn(t *testing.T) {
+	for _, args := range [][]string{nil, {
+		"--kv-memory=3MiB", "--kv-dtype=int8", "--no-prefix-caching", "--max-rows=9", "--max-running=8",
+		"--max-waiting=7", "--wire=bf16", "--call-timeout=6s", "--patience=5s", "--drain-timeout=4s",
+		"--rope-scaling={}", "--tool-format=hermes", "--micro-batches=2", "--draft-tokens=3",
+		"--api-key=k", "--cors-origin=*", "--max-body=5MiB", "--request-timeout=3s",
+	}} {
+		c, err := parse(t, append([]string{"up"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := c.Up.serveFlags
+		want.ModelName = "m"
+		c, err = parse(t, append([]string{"coordinator"}, c.Up.coordinatorArgs(t.TempDir(), "m")...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.APIKey = nil // they travel in the environment
+		if !reflect.DeepEqual(c.Coordinator.serveFlags, want) {
+			t.Errorf("%v: the coordinator gets %+v, want %+v", args, c.Coordinator.serveFlags, want)
+		}
+	}
+}
+
 func TestSettingsThatMakeNoSense(t *testing.T) {
 	model := t.TempDir()
 	for _, test := range []struct{ args, file, want string }{
@@ -81,6 +107,7 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		{"up --cors-origin=example.com", "", `CORS origin "example.com"`},
 		{"up --api-key=", "", "no key; leave it out"},
 		{"up --api-key-file=" + filepath.Join(model, "none"), "", "read API keys: open"},
+		{"up --kv-dtype=fp8", "", "want f32, bf16 or int8"},
 		{"coordinator --max-running=-1 --model " + model, "", "--max-running is -1"},
 		{"coordinator --threads=-2 --model " + model, "", "--threads is -2"},
 		{"coordinator --lease-ttl=-5s --model " + model, "", "--lease-ttl is -5s"},

@@ -1,9 +1,6 @@
 package forward
 
-import (
-	"github.com/conclave-serve/conclave/coordinator/kvcache"
-	"github.com/conclave-serve/conclave/kernels"
-)
+import "github.com/conclave-serve/conclave/kernels"
 
 // attend sets y to Wo · attention(h) for all rows, and adds their keys and
 // values to the cache. It is grouped-query attention:
@@ -18,7 +15,7 @@ import (
 // window; in a layer with sinks the softmax has one more logit, which has no
 // value. Query head i reads key-value head i / (Heads/KVHeads).
 func (m *Model) attend(b *batch, layer int, w *layerWeights) {
-	s, a, n := &m.memory, m.spec.Attention, len(b.rows)
+	s, n := &m.memory, len(b.rows)
 	m.pool.MatMul(b.q, b.h, n, w.q)
 	m.pool.MatMul(b.k, b.h, n, w.k)
 	m.pool.MatMul(b.v, b.h, n, w.v)
@@ -26,8 +23,8 @@ func (m *Model) attend(b *batch, layer int, w *layerWeights) {
 	s.project.batch, s.project.layer, s.project.w = b, layer, w
 	m.pool.Run(n, &s.project)
 
-	s.attention.batch, s.attention.layer, s.attention.sinks = b, layer, w.sinks
-	m.pool.Run(n*a.KVHeads, &s.attention)
+	s.grouped.layer, s.grouped.sinks = layer, w.sinks
+	s.grouped.sweep.run(b.rows, m.spec.Layers[layer].Window, b.q, b.o)
 
 	m.pool.MatMul(b.y, b.o, n, w.o)
 }
@@ -72,55 +69,35 @@ func (j *projectJob) Do(row, _ int) {
 	m.cache.Put(r.Seq, j.layer, r.Pos, b.k[row*keys:(row+1)*keys], b.v[row*values:(row+1)*values])
 }
 
-// attentionJob attends the query heads of one row that share a key-value head.
-type attentionJob struct {
-	m      *Model
-	batch  *batch
-	layer  int
-	sinks  []float32   // [heads], or nil
-	scores [][]float32 // by thread: one page of scores
+// grouped is grouped-query attention as a form of attending.
+type grouped struct {
+	m     *Model
+	layer int
+	sinks []float32 // [heads], or nil
+	sweep *sweep
 }
 
-func newAttentionJob(m *Model, threads int) attentionJob {
-	j := attentionJob{m: m, scores: make([][]float32, threads)}
-	for i := range j.scores {
-		j.scores[i] = make([]float32, kvcache.PageTokens)
-	}
-	return j
-}
-
-// Do implements kernels.Job; items run over rows and, within, over key-value
-// heads.
-func (j *attentionJob) Do(item, thread int) {
-	a := j.m.spec.Attention
-	row, kv := item/a.KVHeads, item%a.KVHeads
+func newGrouped(m *Model, maxRows int) *grouped {
+	a := m.spec.Attention
 	group := a.Heads / a.KVHeads
-	for head := kv * group; head < (kv+1)*group; head++ {
-		j.head(row, head, kv, j.scores[thread])
-	}
+	pass := min(group, passHeads)
+	g := &grouped{m: m}
+	g.sweep = newSweep(shape{
+		heads: a.Heads, group: group, key: a.HeadDim, value: a.ValueDim,
+		pass: pass, tile: min(maxRows, max(1, passQueries/pass)), scale: a.Scale,
+	}, g, maxRows, m.pool)
+	return g
 }
 
-// head attends one query head. The softmax reduces page by page, so that the
-// bits depend on absolute positions alone.
-func (j *attentionJob) head(row, head, kv int, scores []float32) {
-	m, a, r := j.m, j.m.spec.Attention, j.batch.rows[row]
-	at := row*a.Heads + head
-	q := j.batch.q[at*a.HeadDim : (at+1)*a.HeadDim]
-	o := j.batch.o[at*a.ValueDim : (at+1)*a.ValueDim]
-	first := 0
-	if window := m.spec.Layers[j.layer].Window; window > 0 {
-		first = max(0, r.Pos+1-window)
+// page implements form.
+func (g *grouped) page(u *unit, i, _ int) (keys, values kernels.Cached) {
+	return g.m.cache.Page(u.seq, g.layer, u.kv, i)
+}
+
+// finish implements form.
+func (g *grouped) finish(_, head int, st *kernels.Attn, sum []float32) {
+	if g.sinks != nil {
+		st.Sink(sum, g.sinks[head])
 	}
-	var state [1]kernels.Attn
-	for first <= r.Pos {
-		page, skip := first/kvcache.PageTokens, first%kvcache.PageTokens
-		keys, values := m.cache.Page(r.Seq, j.layer, kv, page)
-		n := min(kvcache.PageTokens-skip, r.Pos+1-first)
-		kernels.AttendQueries(state[:], o, q, keys.From(skip), values.From(skip), n, a.Scale, scores)
-		first += n
-	}
-	if j.sinks != nil {
-		state[0].Sink(o, j.sinks[head])
-	}
-	state[0].Normalize(o)
+	st.Normalize(sum)
 }

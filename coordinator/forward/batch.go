@@ -8,20 +8,20 @@ import (
 // memory is that of a step: a row of each slice for each of MaxRows rows. What
 // the model has not is empty.
 type memory struct {
-	x, h, y   []float32 // [rows, hidden]: residual, normed input, block output
-	q         []float32 // [rows, heads*headDim]
-	o         []float32 // [rows, heads*valueDim]
-	k, v      []float32 // [rows, kvHeads*headDim], [rows, kvHeads*valueDim]
-	qa, kva   []float32 // [rows, qRank], [rows, kvRank+rotary]
-	cos, sin  []float32 // [rows, rotary/2]
-	gate, up  []float32 // [rows, width of an MLP]
-	shared    []float32 // [rows, hidden]: output of the shared expert
-	scores    []float32 // [rows, experts]
-	logits    []float32 // [logit rows, vocab]
-	norms     normJob
-	project   projectJob
-	attention attentionJob
-	latent    latent
+	x, h, y  []float32 // [rows, hidden]: residual, normed input, block output
+	q        []float32 // [rows, heads*headDim]
+	o        []float32 // [rows, heads*valueDim]
+	k, v     []float32 // [rows, kvHeads*headDim], [rows, kvHeads*valueDim]
+	qa, kva  []float32 // [rows, qRank], [rows, kvRank+rotary]
+	cos, sin []float32 // [rows, rotary/2]
+	gate, up []float32 // [rows, width of an MLP]
+	shared   []float32 // [rows, hidden]: output of the shared expert
+	scores   []float32 // [rows, experts]
+	logits   []float32 // [logit rows, vocab]
+	norms    normJob
+	project  projectJob
+	grouped  *grouped
+	latent   *latent
 }
 
 // batch is the rows of one micro-batch with their part of the step's memory.
@@ -49,10 +49,10 @@ func (m *Model) size(n, logits int) {
 	s.cos, s.sin = floats(spec.Rotary.Dims/2), floats(spec.Rotary.Dims/2)
 	if l := a.Latent; l != nil {
 		s.qa, s.kva = floats(l.QRank), floats(l.KVRank+spec.Rotary.Dims)
-		s.latent = newLatent(m, n, m.pool.Threads())
+		s.latent = newLatent(m, n)
 	} else {
 		s.k, s.v = floats(a.KVHeads*a.HeadDim), floats(a.KVHeads*a.ValueDim)
-		s.project.m, s.attention = m, newAttentionJob(m, m.pool.Threads())
+		s.project.m, s.grouped = m, newGrouped(m, n)
 	}
 	width, shared := 0, false
 	for l := range m.w.layers {

@@ -4,13 +4,18 @@
 // implements Experts.
 //
 // forward.go reads top to bottom like the paper; attention.go holds
-// grouped-query attention, latent.go multi-head latent attention, weights.go
-// what is read from the checkpoint.
+// grouped-query attention, latent.go multi-head latent attention in its two
+// forms, absorbed.go and expanded.go; all of them go over the cache by sweep.go.
+// weights.go is what is read from the checkpoint.
 //
 // Invariants:
 //   - A row's results depend on its own sequence alone, and on the length of
 //     its prompt (Expands): not on the rows beside it, nor on how its prompt
 //     was cut into chunks.
+//   - The numbers of attention depend on absolute positions: a query's softmax
+//     is a running one over the pages of a segment (segmentPages), from the
+//     first that it sees, and the segments are merged in ascending order. That
+//     holds for a prompt and for a token alike, however the work is divided.
 //   - Running a step again gives the same bits, so that a step that failed
 //     half-way can be repeated.
 //   - Memory for a step is sized once, for the largest batch.

@@ -95,6 +95,14 @@ const testRows = 64
 
 func load(t testing.TB, dir string, threads int, replace Experts) *testModel {
 	t.Helper()
+	return loadCached(t, dir, threads, replace, kernels.F32)
+}
+
+// loadCached loads a model whose cache stores a format.
+func loadCached(
+	t testing.TB, dir string, threads int, replace Experts, format kernels.Format,
+) *testModel {
+	t.Helper()
 	spec, err := model.Read(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +116,7 @@ func load(t testing.TB, dir string, threads int, replace Experts) *testModel {
 		t.Fatal(err)
 	}
 	shape := CacheShape(spec)
-	shape.Bytes, shape.Step = 32<<20, testRows
+	shape.Format, shape.Bytes, shape.Step, shape.Prefix = format, 32<<20, testRows, true
 	cache, err := kvcache.New(shape)
 	if err != nil {
 		t.Fatal(err)

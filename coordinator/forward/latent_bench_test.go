@@ -12,7 +12,7 @@ import (
 
 // deepSeekV3 is a model with one layer of DeepSeek-V3's latent attention and
 // random FP8 weights.
-func deepSeekV3(b *testing.B, rows, positions int) (*Model, *layerWeights) {
+func deepSeekV3(b *testing.B, format kernels.Format, rows, positions int) (*Model, *layerWeights) {
 	b.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	spec := &model.Spec{
@@ -46,7 +46,7 @@ func deepSeekV3(b *testing.B, rows, positions int) (*Model, *layerWeights) {
 		kvaNorm: ones(512), kvb: fp8(32768, 512), o: fp8(7168, 16384),
 	}
 	shape := CacheShape(spec)
-	shape.Bytes = int64(positions+kvcache.PageTokens) * 576 * 4
+	shape.Format, shape.Bytes = format, int64(positions+kvcache.PageTokens)*576*4
 	cache, err := kvcache.New(shape)
 	if err != nil {
 		b.Fatal(err)
@@ -77,18 +77,9 @@ func BenchmarkLatent(b *testing.B) {
 		{"absorbed", 256, 2048, false}, {"expanded", 256, 2048, true},
 	} {
 		b.Run(fmt.Sprintf("%s/context=%d", c.name, c.context), func(b *testing.B) {
-			m, w := deepSeekV3(b, c.rows, c.context)
+			m, w := deepSeekV3(b, kernels.F32, c.rows, c.context)
 			var s kvcache.Sequence
-			if !m.cache.Grow(&s, 0, c.context) {
-				b.Fatal("the cache is full")
-			}
-			key := make([]float32, 576)
-			for pos := range c.context {
-				for i := range key {
-					key[i] = float32((pos*7+i*13)%17-8) / 8
-				}
-				m.cache.Put(&s, 0, pos, key, nil)
-			}
+			fill(b, m, &s, c.context)
 			rows := make([]Row, c.rows)
 			for i := range rows {
 				rows[i] = Row{Pos: c.context - c.rows + i, Seq: &s, Expand: c.expand}

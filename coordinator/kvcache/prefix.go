@@ -82,7 +82,9 @@ func (c *Cache) forget(p *page) {
 // beginning of tokens, and returns the number of its positions: whole pages,
 // and one token less than there are at most, since logits come from computing.
 // It also says how the pages that s computes can be found: those of a sequence
-// that was not matched cannot. Without tokens it does that alone.
+// that was not matched cannot. Without tokens it does that alone. A sequence for
+// which there is no room then has to be released: others cannot have what it
+// holds.
 func (c *Cache) Match(s *Sequence, id Identity, tokens []int32) int {
 	if !c.cfg.Prefix {
 		return 0
