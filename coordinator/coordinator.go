@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/openai"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/tokenizer"
 	"github.com/conclave-serve/conclave/internal/wire"
@@ -87,6 +88,9 @@ type Config struct {
 	MaxBody        int64
 	// Version is what the API tells of this program.
 	Version string
+	// Tracing says which requests are traced, and where to; default none.
+	// Instance and Log are filled in.
+	Tracing obs.Config
 	// Progress, if set, hears of loading.
 	Progress Progress
 	Log      *slog.Logger
@@ -145,6 +149,7 @@ type Coordinator struct {
 	dialect     *chat.Dialect
 	listener    net.Listener
 	metrics     *prometheus.Registry
+	tracing     *obs.Tracing
 
 	cluster    *cluster
 	dispatcher *dispatch.Dispatcher
@@ -172,6 +177,10 @@ func New(cfg Config) (_ *Coordinator, err error) {
 	}()
 	if c.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for requests: %w", err)
+	}
+	cfg.Tracing.Instance, cfg.Tracing.Log = cfg.ID, c.log
+	if c.tracing, err = obs.New(context.Background(), cfg.Tracing); err != nil {
+		return nil, err
 	}
 	if err = c.open(cfg.ModelDir); err != nil {
 		return nil, err
@@ -238,6 +247,9 @@ func (c *Coordinator) release() {
 	}
 	if c.listener != nil {
 		_ = c.listener.Close() // already closed by the server when it ran
+	}
+	if err := c.tracing.Close(); err != nil {
+		c.log.Warn("traces were cut off", "err", err)
 	}
 }
 
@@ -406,9 +418,13 @@ func (c *Coordinator) maxLogits() int {
 
 // openAPI replaces the loading page by the API.
 func (c *Coordinator) openAPI() error {
+	if err := c.registerMetrics(); err != nil {
+		return err
+	}
 	api, err := openai.New(openai.Config{
 		ModelName: c.cfg.ModelName, Created: c.started, Spec: c.spec, Tokenizer: c.tokenizer,
-		Template: c.template, Dialect: c.dialect, Engine: serving{c}, Registry: c.metrics, Log: c.log,
+		Template: c.template, Dialect: c.dialect, Engine: serving{c}, Registry: c.metrics,
+		Tracing: c.tracing, Log: c.log,
 		Access: c.cfg.Access, RequestTimeout: c.cfg.RequestTimeout, MaxBody: c.cfg.MaxBody,
 		Pages:   map[string]http.Handler{StatusPath: http.HandlerFunc(c.status)},
 		Version: c.cfg.Version,

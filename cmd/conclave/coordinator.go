@@ -35,6 +35,7 @@ type serveFlags struct {
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
 	apiFlags
+	traceFlags
 }
 
 func (f *serveFlags) validate() error {
@@ -43,7 +44,7 @@ func (f *serveFlags) validate() error {
 			return fmt.Errorf("--tool-format: %w", err)
 		}
 	}
-	return cmp.Or(f.apiFlags.validate(),
+	return cmp.Or(f.apiFlags.validate(), f.traceFlags.validate(),
 		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
 		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
 		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
@@ -89,7 +90,7 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, MinWorkers: f.MinWorkers,
 		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
-		Patience: f.Patience, DrainTimeout: f.DrainTimeout,
+		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),
 		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),
 		Version:  version(),
 		Progress: newProgress("attention", log), Log: log,

@@ -108,6 +108,8 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		{"up --api-key=", "", "no key; leave it out"},
 		{"up --api-key-file=" + filepath.Join(model, "none"), "", "read API keys: open"},
 		{"up --kv-dtype=fp8", "", "want f32, bf16 or int8"},
+		{"up --trace-sample=2", "", "want 0 to 1"},
+		{"up --otlp-endpoint=localhost:4318", "", "want http://"},
 		{"coordinator --max-running=-1 --model " + model, "", "--max-running is -1"},
 		{"coordinator --threads=-2 --model " + model, "", "--threads is -2"},
 		{"coordinator --lease-ttl=-5s --model " + model, "", "--lease-ttl is -5s"},

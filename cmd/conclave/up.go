@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,7 +107,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
-	}, f.apiFlags.args()...)
+	}, slices.Concat(f.apiFlags.args(), f.traceArgs())...)
 }
 
 // stopMargin is what a child needs to stop beyond its drain timeout.

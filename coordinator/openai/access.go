@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
+	"github.com/conclave-serve/conclave/internal/obs"
 )
 
 // maxRequestID bounds the request ids that clients may choose: they are logged.
@@ -27,13 +28,20 @@ type handler func(w http.ResponseWriter, r *http.Request, x *exchange) *apiError
 
 // exchange is what is known about one request; its goroutine owns it.
 type exchange struct {
-	id      string // x-request-id
-	started time.Time
+	id       string // x-request-id
+	started  time.Time
+	endpoint string
+	header   http.Header
 	// deadline is when the completions of the request must have ended; zero if
 	// they may take their time.
 	deadline time.Time
-	err      error // of a stream that had begun
+	err      error        // of a stream that had begun
+	trace    *obs.Request // nil: not sampled, or the engine was not asked
 
+	model            string // what the client calls it; empty if it does not
+	choices          int    // 0 unless the engine was asked
+	finish           []string
+	timing           engine.Timing // the longest of any choice's
 	promptTokens     int
 	cachedTokens     int // of the prompts
 	completionTokens int
@@ -46,7 +54,9 @@ type exchange struct {
 // names the route in both.
 func (s *Server) serve(endpoint string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{id: r.Header.Get("X-Request-Id"), started: time.Now()}
+		x := &exchange{
+			id: r.Header.Get("X-Request-Id"), started: time.Now(), endpoint: endpoint, header: r.Header,
+		}
 		if !validID(x.id) {
 			x.id = s.newID()
 		}
@@ -89,6 +99,12 @@ func (s *Server) finish(endpoint string, r *http.Request, x *exchange, status in
 	if x.completionTokens > 0 {
 		s.metrics.latency.Observe(took.Seconds())
 	}
+	x.trace.End(obs.Outcome{
+		Status: status, Err: x.err, Finish: x.finish, PromptTokens: x.promptTokens,
+		CachedTokens: x.cachedTokens, CompletionTokens: x.completionTokens,
+		ReasoningTokens: x.reasoningTokens, FirstToken: x.firstToken, Queued: x.timing.Queued,
+		Prefill: x.timing.Prefill, Decode: x.timing.Decode,
+	})
 	level := slog.LevelInfo
 	switch {
 	case endpoint == "/readyz", !strings.HasPrefix(endpoint, "/v1/") && status < http.StatusBadRequest:
@@ -99,18 +115,61 @@ func (s *Server) finish(endpoint string, r *http.Request, x *exchange, status in
 	attrs := []slog.Attr{
 		slog.String("req", x.id), slog.String("method", r.Method),
 		slog.String("path", r.URL.Path), slog.Int("status", status),
+	}
+	s.cfg.Log.LogAttrs(r.Context(), level, "request", append(attrs, x.record(took)...)...)
+}
+
+// record is what the log says of a request beside what it was and its status.
+func (x *exchange) record(took time.Duration) []slog.Attr {
+	attrs := []slog.Attr{
 		slog.Int("prompt_tokens", x.promptTokens),
 		slog.Int("completion_tokens", x.completionTokens),
 		slog.Duration("ttft", x.firstToken), slog.Duration("duration", took),
 	}
+	if x.choices > 0 {
+		attrs = append(attrs,
+			slog.Int("choices", x.choices), slog.String("finish", strings.Join(x.finish, ",")),
+			slog.Int("cached_tokens", x.cachedTokens), slog.Int("reasoning_tokens", x.reasoningTokens),
+			slog.Duration("queue", x.timing.Queued), slog.Duration("prefill", x.timing.Prefill),
+			slog.Duration("decode", x.timing.Decode))
+	}
+	if x.model != "" {
+		attrs = append(attrs, slog.String("model", x.model))
+	}
+	if id := x.trace.TraceID(); id != "" {
+		attrs = append(attrs, slog.String("trace", id))
+	}
 	if x.err != nil {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	s.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	return attrs
+}
+
+// begin counts the work of a request before the engine gets it, and returns the
+// context in which it is done: with the request's span, if it is sampled.
+func (s *Server) begin(ctx context.Context, x *exchange, g *generation) context.Context {
+	x.choices = len(g.choices)
+	s.metrics.accepted(g)
+	operation := "chat" // OpenTelemetry's word for responses too
+	if x.endpoint == "/v1/completions" {
+		operation = "text_completion"
+	}
+	ctx, x.trace = s.cfg.Tracing.Start(ctx, x.header, obs.Arrival{
+		ID: x.id, Operation: operation, Model: s.cfg.ModelName, Route: x.endpoint, Started: x.started,
+	})
+	p := &g.params
+	x.trace.Params(obs.Params{
+		Stream: p.stream, Choices: p.choices, MaxTokens: g.choices[0].request.MaxTokens,
+		Temperature: p.sampling.Temperature, TopP: p.sampling.TopP,
+	})
+	return ctx
 }
 
 // observe counts a token of c and the time it took.
 func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
+	if e.Timing != nil {
+		c.timing = *e.Timing
+	}
 	if c.counts {
 		x.cachedTokens += e.Cached
 	}
@@ -128,8 +187,35 @@ func (s *Server) observe(x *exchange, c *choice, e engine.Event) {
 	}
 	if x.firstToken == 0 {
 		x.firstToken = now.Sub(x.started)
+		x.trace.Event("first token")
 	}
 	c.lastToken = now
+}
+
+// complete counts the end of c.
+func (s *Server) complete(x *exchange, c *choice, reason engine.Finish) {
+	t := &c.timing
+	if t.Decode == 0 && c.tokens > 1 { // a stop string: the engine was not asked to say
+		t.Decode = c.lastToken.Sub(c.firstToken)
+	}
+	x.timing.Queued = max(x.timing.Queued, t.Queued)
+	x.timing.Prefill = max(x.timing.Prefill, t.Prefill)
+	x.timing.Decode = max(x.timing.Decode, t.Decode)
+	x.finish = append(x.finish, string(reason))
+	s.metrics.completed(c, reason)
+}
+
+// giveUp counts the choices of g that did not come to their end.
+func (s *Server) giveUp(ctx context.Context, g *generation) {
+	reason := finishError
+	if errors.Is(ctx.Err(), context.Canceled) {
+		reason = finishAbort
+	}
+	for _, c := range g.choices {
+		if !c.finished {
+			s.metrics.finished.WithLabelValues(string(reason)).Inc()
+		}
+	}
 }
 
 // recorder remembers the status of a response.

@@ -35,6 +35,7 @@ type choice struct {
 	tokens     int  // generated so far, the stopping token included
 	firstToken time.Time
 	lastToken  time.Time
+	timing     engine.Timing
 	decoded    int    // bytes that the decoder returned
 	released   int    // bytes that the stopper returned
 	unparsed   string // the last of these: part of a control token's text

@@ -170,7 +170,10 @@ func (e *fakeEngine) Ready() error { return e.ready }
 
 // Stats implements Engine.
 func (e *fakeEngine) Stats() engine.Stats {
-	return engine.Stats{Running: 2, Waiting: 1, PagesUsed: 1, PagesTotal: 4}
+	return engine.Stats{
+		Running: 2, Waiting: 1, PagesUsed: 1, PagesTotal: 4, PagesCached: 2, Preemptions: 3,
+		PrefixQueries: 40, PrefixHits: 16, DraftTokens: 5, AcceptedTokens: 4,
+	}
 }
 
 // last returns the latest request.

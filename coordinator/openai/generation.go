@@ -42,6 +42,7 @@ func (s *Server) generation(x *exchange, p params, param string, prompts []*prom
 			"the limit of %d.", len(prompts), p.choices, s.cfg.MaxChoices)
 	}
 	g := &generation{params: p, param: param}
+	x.model = p.model
 	for _, prompt := range prompts {
 		room, err := s.fit(&p, len(prompt.ids), param)
 		if err != nil {
@@ -104,6 +105,7 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 	defer forwarders.Wait()
 	ctx, stop := x.within(ctx)
 	defer stop()
+	ctx = s.begin(ctx, x, g)
 	arrivals := make(chan arrival, len(g.choices))
 	for _, c := range g.choices {
 		var one context.Context
@@ -115,6 +117,7 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 		}
 		forwarders.Go(func() { forward(one, c, events, arrivals) })
 	}
+	defer s.giveUp(ctx, g)
 	for left := len(g.choices); left > 0; {
 		select {
 		case <-ctx.Done():
@@ -134,7 +137,7 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 				return err
 			}
 			if a.choice.finished {
-				s.metrics.finished.WithLabelValues(string(d.finish)).Inc()
+				s.complete(x, a.choice, d.finish)
 				if a.choice.tokens > 0 {
 					s.pace.add(time.Since(a.choice.firstToken))
 				}

@@ -23,6 +23,7 @@ const (
 
 // params is what all kinds of completions have in common.
 type params struct {
+	model       string // as the client calls it; empty if it does not
 	sampling    sample.Params
 	maxTokens   int // -1: not given
 	fallback    int // what then applies, if it fits; 0: as many as fit
@@ -48,7 +49,7 @@ func (s *Server) readParams(f *fields) params {
 		maxTokens: -1, choices: 1, logprobs: -1,
 		prompt: promptOptions{logprobs: -1}, output: outputOptions{skipSpecial: true},
 	}
-	s.readModel(f)
+	p.model = s.readModel(f)
 	s.readSampling(f, &p)
 	s.readEnd(f, &p)
 	if n, ok := f.integer("n", 1, int64(s.cfg.MaxChoices)); ok {
@@ -67,14 +68,17 @@ func (s *Server) readParams(f *fields) params {
 	return p
 }
 
-// readModel checks the model that a request names. One that names none means
-// the one that is served.
-func (s *Server) readModel(f *fields) {
-	if _, named := f.get("model"); named {
-		if err := s.checkModel(f.text("model")); err != nil {
-			f.fail(err)
-		}
+// readModel checks and returns the model that a request names. One that names
+// none means the one that is served.
+func (s *Server) readModel(f *fields) string {
+	if _, named := f.get("model"); !named {
+		return ""
 	}
+	name := f.text("model")
+	if err := s.checkModel(name); err != nil {
+		f.fail(err)
+	}
+	return name
 }
 
 // readEnd reads what ends a completion.

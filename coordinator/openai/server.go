@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/internal/tokenizer"
 	"github.com/conclave-serve/conclave/model"
 )
@@ -75,6 +76,8 @@ type Config struct {
 	// Registry receives the metrics that /metrics serves; nil means one of its
 	// own.
 	Registry *prometheus.Registry
+	// Tracing starts the spans of requests; nil means none.
+	Tracing *obs.Tracing
 	// Log receives one record per request; nil means none.
 	Log *slog.Logger
 }

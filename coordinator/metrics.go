@@ -1,0 +1,107 @@
+package coordinator
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// registerMetrics adds what this process, its workers and its table tell.
+func (c *Coordinator) registerMetrics() error {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "conclave_" + name, Help: help,
+		}, value)
+	}
+	var problems []error
+	for _, m := range []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+		gauge("ready", "1 if every expert can be reached, else 0.", func() float64 {
+			if (serving{c}).Ready() == nil {
+				return 1
+			}
+			return 0
+		}),
+		gauge("plan_epoch", "Number of the placement that requests are routed by.", func() float64 {
+			return float64(c.dispatcher.Table().Epoch)
+		}),
+		gauge("registry_connected", "1 while etcd answers, else 0.", func() float64 {
+			if c.cluster.snapshot().Connected {
+				return 1
+			}
+			return 0
+		}),
+		newWorkerCollector(c.dispatcher.Hops, c.lanes),
+	} {
+		problems = append(problems, c.metrics.Register(m))
+	}
+	return errors.Join(problems...)
+}
+
+// lanes says of each worker of the routing table whether there is a lane to it.
+func (c *Coordinator) lanes() map[shard.WorkerID]bool {
+	lanes := map[shard.WorkerID]bool{}
+	for _, h := range c.dispatcher.Table().Holders {
+		lanes[h.ID] = h.Reachable
+	}
+	return lanes
+}
+
+// workerCollector tells of the workers that are members now: one that leaves
+// takes its series along, so that there are never more than members.
+type workerCollector struct {
+	hops  func() map[shard.WorkerID]dispatch.Hops
+	lanes func() map[shard.WorkerID]bool
+
+	lane, calls, failures, seconds *prometheus.Desc
+}
+
+func newWorkerCollector(
+	hops func() map[shard.WorkerID]dispatch.Hops, lanes func() map[shard.WorkerID]bool,
+) *workerCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("conclave_"+name, help, append([]string{"worker"}, labels...), nil)
+	}
+	return &workerCollector{
+		hops: hops, lanes: lanes,
+		lane:     desc("worker_lane", "1 if there is a lane to the worker, else 0."),
+		calls:    desc("worker_calls_total", "Calls that the worker has answered."),
+		failures: desc("worker_failures_total", "Lanes to the worker that broke."),
+		seconds: desc("worker_call_seconds_total",
+			"Time of the worker's calls, by where it went: network, queue, compute.", "part"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *workerCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.lane, c.calls, c.failures, c.seconds} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *workerCollector) Collect(out chan<- prometheus.Metric) {
+	lanes := c.lanes()
+	for id, h := range c.hops() {
+		worker := string(id)
+		lane := 0.0
+		if lanes[id] {
+			lane = 1
+		}
+		counter := func(d *prometheus.Desc, v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+		}
+		out <- prometheus.MustNewConstMetric(c.lane, prometheus.GaugeValue, lane, worker)
+		counter(c.calls, float64(h.Calls), worker)
+		counter(c.failures, float64(h.Failures), worker)
+		counter(c.seconds, h.Network.Seconds(), worker, "network")
+		counter(c.seconds, h.Queue.Seconds(), worker, "queue")
+		counter(c.seconds, h.Compute.Seconds(), worker, "compute")
+	}
+}
