@@ -45,8 +45,8 @@ type sums struct {
 // Hop is one call to a worker and its answer. What of Took is neither Queue nor
 // Compute, by the worker's own clock, is the network's.
 type Hop struct {
-	Layer  int
-	Worker string
+	Layer, Micro int // the layer, and which micro-batch of the step
+	Worker       string
 	// Rows counts the activations sent.
 	Rows    int
 	Started time.Time
@@ -61,10 +61,9 @@ type Hop struct {
 type StepFacts struct {
 	// Number counts the engine's steps.
 	Number int64
-	// Rows counts the positions computed, Sequences who took part, Tokens what
-	// was generated.
-	Rows, Sequences, Tokens int
-	Err                     error
+	// Rows counts the positions computed, Sequences those that they are of.
+	Rows, Sequences int
+	Err             error
 }
 
 // With adds a request that has so many rows in the step, and returns the step:
@@ -134,7 +133,6 @@ func (s *Step) End(f StepFacts) {
 		attribute.Int64("conclave.step", f.Number),
 		attribute.Int("conclave.rows", f.Rows),
 		attribute.Int("conclave.sequences", f.Sequences),
-		attribute.Int("conclave.tokens", f.Tokens),
 		attribute.Int("conclave.hops", s.sums.calls),
 		attribute.Int("conclave.hops_failed", s.sums.failures),
 		attribute.Float64("conclave.network_seconds", s.sums.network.Seconds()),
@@ -167,6 +165,7 @@ func (h *Hop) span(ctx context.Context, tracer trace.Tracer) {
 	_, span := tracer.Start(ctx, "hop", trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithTimestamp(h.Started), trace.WithAttributes(
 			attribute.Int("conclave.layer", h.Layer),
+			attribute.Int("conclave.micro_batch", h.Micro),
 			attribute.String("conclave.worker", h.Worker),
 			attribute.Int("conclave.rows", h.Rows),
 			attribute.Float64("conclave.network_seconds", (h.Took-h.Queue-h.Compute).Seconds()),

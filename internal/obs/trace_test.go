@@ -24,11 +24,11 @@ func TestTree(t *testing.T) {
 	var step *Step
 	step = step.With(nil, 9).With(request, 3).With(request, 1)
 	ctx = WithStep(ctx, step)
-	StepFrom(ctx).Hop(Hop{Layer: 3, Worker: "w-1", Rows: 4, Started: sent, Took: 4 * time.Second,
+	StepFrom(ctx).Hop(Hop{Layer: 3, Micro: 1, Worker: "w-1", Rows: 4, Started: sent, Took: 4 * time.Second,
 		Queue: time.Second, Compute: 2 * time.Second})
 	StepFrom(ctx).Hop(Hop{Layer: 3, Worker: "w-2", Started: sent, Took: time.Second,
 		Err: errors.New("gone")})
-	step.End(StepFacts{Number: 12, Rows: 13, Sequences: 3, Tokens: 2})
+	step.End(StepFacts{Number: 12, Rows: 13, Sequences: 3})
 	request.Event("first token")
 	request.End(Outcome{Status: 200, Finish: []string{"stop", "length"}, PromptTokens: 3,
 		CachedTokens: 2, CompletionTokens: 5, ReasoningTokens: 1, FirstToken: time.Second,
@@ -62,7 +62,7 @@ func TestTree(t *testing.T) {
 	}
 	want = map[string]any{
 		"conclave.step": int64(12), "conclave.rows": int64(13), "conclave.sequences": int64(3),
-		"conclave.tokens": int64(2), "conclave.hops": int64(2), "conclave.hops_failed": int64(1),
+		"conclave.hops": int64(2), "conclave.hops_failed": int64(1),
 		"conclave.network_seconds": 2.0, "conclave.queue_seconds": 1.0,
 		"conclave.compute_seconds": 2.0, "conclave.request_rows": int64(4),
 	}
@@ -70,7 +70,7 @@ func TestTree(t *testing.T) {
 		t.Errorf("step (-want +got):\n%s", d)
 	}
 	want = map[string]any{
-		"conclave.layer": int64(3), "conclave.worker": "w-1", "conclave.rows": int64(4),
+		"conclave.layer": int64(3), "conclave.micro_batch": int64(1), "conclave.worker": "w-1", "conclave.rows": int64(4),
 		"conclave.network_seconds": 1.0, "conclave.queue_seconds": 1.0,
 		"conclave.compute_seconds": 2.0,
 	}
