@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/router"
 )
@@ -161,6 +162,7 @@ func (d *Dispatcher) encode(r *wire.Request, f *flight, c *router.Call) {
 func (d *Dispatcher) collect(ctx context.Context, f *flight) error {
 	failed := f.failed
 	f.replies = f.replies[:0]
+	trace := obs.StepFrom(ctx)
 	for i := range f.sent {
 		c := &f.route.Calls[i]
 		l := f.at.lanes[c.Holder]
@@ -175,9 +177,27 @@ func (d *Dispatcher) collect(ctx context.Context, f *flight) error {
 		if err != nil {
 			failed = err
 		}
+		if trace != nil {
+			trace.Hop(f.hop(l, c, err))
+		}
 	}
 	f.sent = 0
 	return failed
+}
+
+// hop is what a trace says of a call of f that has ended, with err or without.
+func (f *flight) hop(l *lane, c *router.Call, err error) obs.Hop {
+	call := &l.calls[f.micro]
+	h := obs.Hop{
+		Layer: f.layer, Micro: f.micro, Worker: l.worker, Rows: len(c.Tokens),
+		Started: call.sent, Err: err,
+	}
+	if err != nil {
+		h.Took = time.Since(call.sent)
+	} else {
+		h.Took, h.Queue, h.Compute = call.span.took, call.span.queue, call.span.compute
+	}
+	return h
 }
 
 // combine adds the outputs of all calls in ascending expert order.

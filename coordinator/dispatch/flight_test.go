@@ -80,12 +80,12 @@ func TestTwoFlights(t *testing.T) {
 // What a call waits behind the one before it on its lane is queue, not network.
 func TestHopsBehindAnother(t *testing.T) {
 	var h hopCounters
-	h.add(&wire.Response{Received: 100, Started: 110, Finished: 140}, 100, 50)
+	h.add(newSpan(&wire.Response{Received: 100, Started: 110, Finished: 140}, 100, 50))
 	want := Hops{Calls: 1, Network: 10, Queue: 60, Compute: 30}
 	if got := h.snapshot(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	h.add(&wire.Response{Received: 100, Started: 100, Finished: 190}, 100, 50)
+	h.add(newSpan(&wire.Response{Received: 100, Started: 100, Finished: 190}, 100, 50))
 	want = Hops{Calls: 2, Network: 10, Queue: 70, Compute: 120}
 	if got := h.snapshot(); got != want {
 		t.Errorf("more than was left: got %+v, want %+v", got, want)

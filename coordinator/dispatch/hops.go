@@ -20,20 +20,28 @@ type hopCounters struct {
 	network, queue, compute atomic.Int64
 }
 
-// add counts a call that took roundTrip. behind, if positive, is how much of
-// that it was on its way behind an earlier call of the lane, whose answer had
+// span is where the time of one call went; the rest of took is the network's.
+type span struct{ took, queue, compute time.Duration }
+
+// newSpan is that of a call that took so long. behind, if positive, is how much
+// of that it was on its way behind an earlier call of the lane, whose answer had
 // not come: a queue, too.
-func (h *hopCounters) add(r *wire.Response, roundTrip, behind time.Duration) {
-	var queue, compute time.Duration
+func newSpan(r *wire.Response, took, behind time.Duration) span {
+	s := span{took: took}
 	if r.Received <= r.Started && r.Started <= r.Finished &&
-		r.Finished-r.Received <= uint64(roundTrip) {
-		queue, compute = time.Duration(r.Started-r.Received), time.Duration(r.Finished-r.Started)
+		r.Finished-r.Received <= uint64(took) {
+		s.queue, s.compute = time.Duration(r.Started-r.Received), time.Duration(r.Finished-r.Started)
 	} // else the worker's clock is nonsense and it all counts as network
-	queue += min(max(behind, 0), roundTrip-queue-compute)
+	s.queue += min(max(behind, 0), took-s.queue-s.compute)
+	return s
+}
+
+// add counts a call.
+func (h *hopCounters) add(s span) {
 	h.calls.Add(1)
-	h.queue.Add(int64(queue))
-	h.compute.Add(int64(compute))
-	h.network.Add(int64(roundTrip - queue - compute))
+	h.queue.Add(int64(s.queue))
+	h.compute.Add(int64(s.compute))
+	h.network.Add(int64(s.took - s.queue - s.compute))
 }
 
 func (h *hopCounters) snapshot() Hops {

@@ -48,6 +48,7 @@ type call struct {
 	// timer cuts the lane unless it is stopped; it runs while an answer is due.
 	timer  *time.Timer
 	answer chan *wire.Response // buffer 1
+	span   span                // of the answer
 }
 
 var (
@@ -186,7 +187,8 @@ func (l *lane) hear(r *wire.Response) (*call, error) {
 	}
 	c.timer.Stop()
 	now := time.Now()
-	l.hops.add(r, now.Sub(c.sent), l.answered.Sub(c.sent))
+	c.span = newSpan(r, now.Sub(c.sent), l.answered.Sub(c.sent))
+	l.hops.add(c.span)
 	l.answered = now
 	return c, nil
 }
