@@ -400,10 +400,14 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	onStep, err := c.stepMetrics()
+	if err != nil {
+		return err
+	}
 	c.engine, err = engine.New(engine.Config{
 		Model: m, Cache: c.cache, Session: c.dispatcher, Vocab: c.spec.Vocab, Tokens: c.tokenizer.Size(),
 		Context: c.spec.MaxPositions, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits,
-		MaxRunning: c.cfg.MaxRunning, MaxWaiting: c.cfg.MaxWaiting,
+		MaxRunning: c.cfg.MaxRunning, MaxWaiting: c.cfg.MaxWaiting, OnStep: onStep,
 		MicroBatches: c.cfg.MicroBatches, Draft: c.cfg.DraftTokens, Pool: c.pool,
 		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/coordinator/engine"
 	"github.com/conclave-serve/conclave/shard"
 )
 
@@ -42,6 +43,26 @@ func (c *Coordinator) registerMetrics() error {
 		problems = append(problems, c.metrics.Register(m))
 	}
 	return errors.Join(problems...)
+}
+
+// stepMetrics returns what counts the engine's steps.
+func (c *Coordinator) stepMetrics() (func(engine.StepReport), error) {
+	labels := prometheus.Labels{"model_name": c.cfg.ModelName}
+	rows := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "conclave_iteration_tokens_total", // vLLM's name, though it is no counter
+		Help: "Positions computed in a forward pass.", ConstLabels: labels,
+		Buckets: []float64{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384},
+	})
+	took := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "conclave_engine_step_seconds",
+		Help: "Time of a forward pass and of sampling after it.", ConstLabels: labels,
+		Buckets: prometheus.ExponentialBuckets(.0005, 2, 17), // to 33 s
+	})
+	err := errors.Join(c.metrics.Register(rows), c.metrics.Register(took))
+	return func(r engine.StepReport) {
+		rows.Observe(float64(r.Rows))
+		took.Observe(r.Took.Seconds())
+	}, err
 }
 
 // lanes says of each worker of the routing table whether there is a lane to it.

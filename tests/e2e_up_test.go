@@ -73,6 +73,7 @@ func TestUp(t *testing.T) {
 	t.Run("completions", func(t *testing.T) { testCompletions(t, c) })
 	t.Run("errors", func(t *testing.T) { testErrors(t, c.api) })
 	t.Run("status", func(t *testing.T) { testStatus(t, c) })
+	t.Run("metrics", func(t *testing.T) { testMetrics(t, c.api) })
 	t.Run("chat command", func(t *testing.T) { testChatCommand(t, c) })
 	t.Run("second on the same port", func(t *testing.T) { testSecondUp(t, c) })
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/sample"
 	"github.com/conclave-serve/conclave/coordinator/sched"
+	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/kernels"
 )
 
@@ -53,6 +54,9 @@ type Config struct {
 	Expanded func(prompt int) int
 	// Pool, if set, is what sequences are sampled on between steps.
 	Pool *kernels.Pool
+	// OnStep, if set, hears of every forward pass that has succeeded. It is called
+	// by the loop and must not block.
+	OnStep func(StepReport)
 }
 
 // Engine runs requests. Its methods are safe for concurrent use.
@@ -123,6 +127,7 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Event, error) {
 		req: r, ctx: ctx, out: newMailbox(), tokens: append([]int32(nil), r.Prompt...),
 		sampler: sample.New(r.Sampling, e.cfg.Tokens, r.Prompt),
 		force:   forcing{left: r.Force}, arrived: time.Now(),
+		trace: obs.RequestFrom(ctx),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

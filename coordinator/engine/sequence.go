@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/sample"
+	"github.com/conclave-serve/conclave/internal/obs"
 )
 
 // sequence is one request on its way through the engine. The engine's
@@ -26,6 +27,7 @@ type sequence struct {
 	allowed []uint64       // the mask of a constraint; nil before there is one
 	prompt  []TokenLogprob // log-probabilities of the prompt so far
 	cached  int            // tokens of the prompt that were in the cache when it was placed
+	trace   *obs.Request   // nil unless the request is sampled
 
 	// The step at hand.
 	share   int       // positions computed
@@ -165,7 +167,8 @@ func (s *sequence) advance(logits []float32, context int) {
 	}
 	event := s.accept(token, last, logits, context)
 	if s.spoke.IsZero() {
-		s.spoke, event.Cached = time.Now(), s.cached
+		s.spoke = time.Now()
+		event.Cached, event.Timing = s.cached, s.timing(s.spoke)
 	}
 	if event.Finish != "" {
 		s.end(event)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/sched"
+	"github.com/conclave-serve/conclave/internal/obs"
 )
 
 // step advances the running sequences by one forward pass.
@@ -19,10 +20,14 @@ func (e *Engine) step(ctx context.Context) {
 	if len(e.rows) == 0 {
 		return // all were cancelled, or gave their pages back
 	}
-	logits, err := e.forward(ctx)
+	began, trace := time.Now(), e.traced()
+	logits, err := e.forward(obs.WithStep(ctx, trace))
+	if err == nil {
+		e.sample(logits)
+	}
+	e.observed(trace, began, err)
 	switch {
 	case err == nil:
-		e.sample(logits)
 		e.emit()
 	case ctx.Err() != nil:
 		e.abort(ErrDraining)
@@ -142,6 +147,7 @@ func (e *Engine) preemptLast() {
 	e.waiting = insert(e.waiting, s)
 	e.preemptions++
 	e.full = false
+	s.trace.Event("preempted")
 }
 
 // forward runs the model over the rows, with one routing table for the step.

@@ -68,7 +68,8 @@ type Event struct {
 	Finish Finish
 	// Err is set when Finish is FinishError.
 	Err error
-	// Timing is set on the last event, unless the engine was cut off.
+	// Timing is set on the event of the first token, and on the last event unless
+	// the engine was cut off.
 	Timing *Timing
 }
 
