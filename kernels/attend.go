@@ -59,8 +59,9 @@ func AttendBlock(st *Attn, acc, q, keys, values []float32, stride, n int, scale 
 
 // AttendQueries folds positions 0 to n-1 of a page into the running attention of several query
 // heads that read one key-value head: q [queries, d], acc [queries, dv], one state for each query;
-// scores is scratch of at least queries*n. For each query, with the numbers that keys and values
-// store and, of I8, the scales a[j] of the keys and b[j] of the values, else 1:
+// scores is scratch of at least queries*n numbers; with AttendScratch of them many queries of I8
+// are faster. For each query, with the numbers that keys and values store, and with the scales a[j]
+// of keys and b[j] of values in I8, else 1:
 //
 //	s[j] = Dot(q, key[j]) * a[j] * scale              each product rounded
 //	m    = max(st.Max, s[0], …, s[n-1]) + 0;  c = Exp(st.Max - m)
@@ -90,13 +91,27 @@ func AttendQueries(states []Attn, acc, q []float32, keys, values Cached, n int, 
 	if n == 0 {
 		return
 	}
-	scores = scores[:queries*n]
-	dotCached(scores, q, &keys, n)
+	scores, panel := scores[:queries*n], scores[queries*n:]
+	panel = panel[:min(len(panel), widened)]
+	dotCached(scores, q, &keys, &values, n, dv, panel)
 	for t := range states {
-		states[t].weigh(acc[t*dv:(t+1)*dv], scores[t*n:(t+1)*n], &keys, &values, scale)
+		states[t].raise(acc[t*dv:(t+1)*dv], scores[t*n:(t+1)*n], &keys, scale)
 	}
-	addCached(acc, scores, &values, n)
+	expSums(states, scores, n)
+	if values.Format == I8 {
+		for t := range states {
+			mulScales(scores[t*n:(t+1)*n], &values)
+		}
+	}
+	addCached(acc, scores, &values, n, panel)
 }
+
+// widened is how many numbers of keys or values are decoded into memory at once, for many queries:
+// they stay in the first-level cache.
+const widened = 2048
+
+// AttendScratch returns how many numbers of scratch make AttendQueries fastest.
+func AttendScratch(queries, n int) int { return queries*n + widened }
 
 // start clears what a query adds up before its first page.
 func (st *Attn) start(acc []float32) {
@@ -106,9 +121,9 @@ func (st *Attn) start(acc []float32) {
 	}
 }
 
-// weigh turns the dot products of one query with a page's keys into the weights of its values, and
-// moves the running attention to the new maximum.
-func (st *Attn) weigh(acc, scores []float32, keys, values *Cached, scale float32) {
+// raise scales the dot products of one query with a page's keys, and moves the running attention to
+// the new maximum.
+func (st *Attn) raise(acc, scores []float32, keys *Cached, scale float32) {
 	if keys.Format == I8 {
 		mulScales(scores, keys)
 	}
@@ -119,10 +134,6 @@ func (st *Attn) weigh(acc, scores []float32, keys, values *Cached, scale float32
 		scaleBy(acc, c)
 	}
 	st.Max = highest
-	st.Sum = expSum(scores, highest, st.Sum)
-	if values.Format == I8 {
-		mulScales(scores, values)
-	}
 }
 
 // Merge folds the attention over later positions into that over earlier ones, as flash-decoding
@@ -174,99 +185,7 @@ func (st *Attn) Sink(acc []float32, z float32) {
 
 // Normalize divides acc by the sum of the weights folded into it: acc[i] /= st.Sum.
 func (st *Attn) Normalize(acc []float32) {
-	for i := range acc {
-		acc[i] /= st.Sum
-	}
-}
-
-// dotCached computes scores[t*n+j] = Dot(q[t], key[j]) of the stored numbers, without scales.
-func dotCached(scores, q []float32, keys *Cached, n int) {
-	d := len(q) / (len(scores) / n)
-	for j := range n {
-		for t := 0; t < len(scores)/n; t += 4 {
-			dotCachedGeneric(scores[t*n+j:], q[t*d:], min(4, len(scores)/n-t), d, keys, j, n)
-		}
-	}
-}
-
-// dotCachedGeneric computes scores[t*n] for the dot product of key j with up to four queries.
-func dotCachedGeneric(scores, q []float32, queries, d int, keys *Cached, j, n int) {
-	var acc [4][lanes]float32
-	var key [lanes]float32
-	k := 0
-	for ; k+lanes <= d; k += lanes {
-		keys.stored(key[:], j, k)
-		for t := range queries {
-			addLanes(&acc[t], (*[lanes]float32)(q[t*d+k:]), &key)
-		}
-	}
-	tail := key[:d-k]
-	keys.stored(tail, j, k)
-	for t := range queries {
-		for l, v := range tail {
-			acc[t][l] = fma32(q[t*d+k+l], v, acc[t][l])
-		}
-		scores[t*n] = reduce(&acc[t])
-	}
-}
-
-// addCached adds weighted values to the sums of all queries: for j ascending,
-//
-//	acc[t][i] = fma(weights[t*n+j], value[j][i], acc[t][i])
-//
-// with the stored numbers of a value, without scales.
-func addCached(acc, weights []float32, values *Cached, n int) {
-	queries := len(weights) / n
-	dv := len(acc) / queries
-	var value [lanes]float32
-	for j := range n {
-		for from := 0; from < dv; from += lanes {
-			part := value[:min(lanes, dv-from)]
-			values.stored(part, j, from)
-			for t := range queries {
-				for i, v := range part {
-					acc[t*dv+from+i] = fma32(weights[t*n+j], v, acc[t*dv+from+i])
-				}
-			}
-		}
-	}
-}
-
-// mulScales multiplies number j of x by the scale of position j.
-func mulScales(x []float32, c *Cached) {
-	for j := range x {
-		x[j] *= c.Scales[j*c.ScaleStride]
-	}
-}
-
-// scaleMax multiplies x by scale and returns the largest of its elements and of highest, NaNs
-// excepted. It is never -0, so that the order of comparisons does not show.
-func scaleMax(x []float32, scale, highest float32) float32 {
-	for j, v := range x {
-		v *= scale
-		x[j] = v
-		if v > highest {
-			highest = v
-		}
-	}
-	return highest + 0
-}
-
-// scaleBy multiplies x by c.
-func scaleBy(x []float32, c float32) {
-	for i := range x {
-		x[i] *= c
-	}
-}
-
-// expSum replaces x by Exp(x - highest) and returns sum + x[0] + x[1] + …, in ascending order.
-func expSum(x []float32, highest, sum float32) float32 {
-	for j, v := range x {
-		p := Exp(v - highest)
-		x[j] = p
-		sum += p
-	}
-	return sum
+	divideBy(acc, st.Sum)
 }
 
 // dotRows computes dst[j] = Dot(q, rows[j*stride:][:len(q)]).

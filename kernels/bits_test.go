@@ -70,6 +70,7 @@ func bitsTable() string {
 	productBits(r, line)
 	rowBits(r, line)
 	quantisedBits(r, line)
+	cachedBits(r, line)
 	return out.String()
 }
 
@@ -188,4 +189,32 @@ func quantisedBits(r *rand.Rand, line func(string, []float32)) {
 	NewYarn(1e6, 128, Yarn{Factor: 4, BetaFast: 32, BetaSlow: 1, Original: 32768, Truncate: true,
 		Magnitude: 1.138629436111989}).Table(100_000, cos, sin)
 	line("yarn", append(cos, sin...))
+}
+
+func cachedBits(r *rand.Rand, line func(string, []float32)) {
+	for _, f := range cachedFormats {
+		for _, widths := range [][2]int{{64, 64}, {75, 43}, {192, 128}} {
+			const queries, positions = 18, 41
+			d, dv := widths[0], widths[1]
+			encode := func(width int) Cached {
+				c := Cached{Format: f, Stride: f.Bytes(width), ScaleStride: 1}
+				c.Data, c.Scales = make([]byte, positions*c.Stride), make([]float32, positions)
+				for j := range positions {
+					c.Scales[j] = EncodeCached(c.Data[j*c.Stride:][:c.Stride], draw(r, width, exact), f)
+				}
+				return c
+			}
+			keys, values := encode(d), encode(dv)
+			if f == I8 {
+				line(fmt.Sprintf("scales %v of %d", f, d), keys.Scales)
+			}
+			states, acc, q := make([]Attn, queries), make([]float32, queries*dv), draw(r, queries*d, exact)
+			scores := make([]float32, AttendScratch(queries, 32))
+			AttendQueries(states, acc, q, keys, values, 32, 0.01, scores)
+			AttendQueries(states, acc, q, keys.From(32), values.From(32), positions-32, 0.01, scores)
+			first, second := states[0], acc[dv:2*dv]
+			first.Merge(acc[:dv], states[1], second)
+			line(fmt.Sprintf("attend %v %v", f, widths), append(acc, first.Max, first.Sum))
+		}
+	}
 }

@@ -50,7 +50,7 @@ func (c *Cached) check(n, width int) {
 	if c.Format > BF16 && c.Format != I8 {
 		panic("kernels: a KV cache is stored as F32, BF16 or I8")
 	}
-	if n <= 0 || width <= 0 {
+	if n == 0 {
 		return
 	}
 	if c.Stride < 0 || len(c.Data) < (n-1)*c.Stride+c.Format.Bytes(width) {
@@ -102,7 +102,7 @@ func EncodeCached(dst []byte, x []float32, f Format) (scale float32) {
 	return 1
 }
 
-// bfloat rounds to the upper half of a float32, ties to even. A NaN stays one: its quiet bit is set.
+// bfloat rounds to the upper half of a float32, ties to even. A NaN stays one, by its quiet bit.
 func bfloat(v float32) uint16 {
 	bits := math.Float32bits(v)
 	if v != v {

@@ -13,8 +13,10 @@
 //   - Same bits on every machine. The fast paths agree bit for bit with the plain Go twin, and the
 //     twin rounds explicitly wherever a compiler may fuse x*y+z. (NaNs agree in being NaN.)
 //   - A product of quantised weights has the bits of the product of their float32 values: each is
-//     scaled, with one rounding at most, before it is multiplied.
-//   - Weights are read in place, at any alignment, and never beyond the row.
+//     scaled, with one rounding at most, before it is multiplied. Not so keys and values in I8:
+//     their scale is one for a position, and multiplies the finished product (see AttendQueries).
+//   - A query's attention has the bits of the query alone, however many share a pass over a page.
+//   - Weights, keys and values are read in place, at any alignment, and never beyond the row.
 //   - Nothing here allocates, except what makes something New.
 //   - Wrong lengths are the caller's bug and panic with a constant message.
 //
@@ -26,5 +28,6 @@
 //	pool.MatMul(y, x, tokens, w) // y [tokens, 768] = x [tokens, 2048] · wᵀ
 //
 // A new weight format is a case in Format (Bytes, String), its fields in Matrix, a decoder in
-// Matrix.decodeGeneric and a loader in the generator under gen/.
+// Matrix.decodeGeneric and a loader in the generator under gen/. A new format of a KV cache is a
+// case in Cached (stored, EncodeCached) and a loader that is listed in the generator's attend.
 package kernels

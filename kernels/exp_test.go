@@ -76,3 +76,49 @@ func TestExpAgainstSeries(t *testing.T) {
 		}
 	}
 }
+
+// TestExpSumsHasBitsOfExp runs four rows side by side, and one, over float32 of every kind.
+func TestExpSumsHasBitsOfExp(t *testing.T) {
+	step := uint64(97)
+	if testing.Short() {
+		step = 9973
+	}
+	const n = 1003 // not all by fours
+	xs := make([]float32, 0, 5*n)
+	onPaths(func(path string) {
+		check := func() {
+			states, got := make([]Attn, 5), append([]float32(nil), xs...)
+			expSums(states, got, n)
+			for row, st := range states {
+				sum := float32(0)
+				for j, x := range xs[row*n : (row+1)*n] {
+					want := Exp(x)
+					if sum += want; !sameBits(got[row*n+j], want) {
+						t.Fatalf("%s: Exp(%x) = %x in row %d, want %x", path, x, got[row*n+j], row, want)
+					}
+				}
+				if !sameBits(st.Sum, sum) {
+					t.Fatalf("%s: the sum of row %d is %x, want %x", path, row, st.Sum, sum)
+				}
+			}
+		}
+		add := func(x float32) {
+			if xs = append(xs, x); len(xs) == cap(xs) {
+				check()
+				xs = xs[:0]
+			}
+		}
+		for b := uint64(0); b < 1<<32; b += step {
+			add(math.Float32frombits(uint32(b)))
+		}
+		for _, edge := range []float32{88.722839, 88.8, -87.33655, -103.97208, -103.9721, -104, 0} {
+			for b, i := math.Float32bits(edge)-500, 0; i < 1000; i++ {
+				add(math.Float32frombits(b + uint32(i)))
+			}
+		}
+		for range cap(xs) {
+			add(-1)
+		}
+		xs = xs[:0]
+	})
+}

@@ -1,6 +1,7 @@
 package kernels
 
-//go:generate go run -C gen . -out ../mul_amd64.s -stubs ../mul_amd64.go -pkg kernels
+//go:generate go run -C gen . -part mul -out ../mul_amd64.s -stubs ../mul_amd64.go -pkg kernels
+//go:generate go run -C gen . -part attend -out ../attend_amd64.s -stubs ../attend_amd64.go -pkg kernels
 
 import (
 	"math"

@@ -15,3 +15,11 @@ func dotRowsFast(_, _, _ []float32, _ int)                   { panic(unreachable
 func decodeFast(_ []float32, _ *Matrix, _, _, _ int)         { panic(unreachable) }
 func addWeightedFast(_, _, _ []float32, _ int)               { panic(unreachable) }
 func mulRowsFast(_, _ []float32, _ int, _ *Matrix, _, _ int) { panic(unreachable) }
+
+func dotCachedFast(_, _ []float32, _, _ *Cached, _, _ int, _ []float32) { panic(unreachable) }
+func addCachedFast(_, _ []float32, _ *Cached, _ int, _ []float32)       { panic(unreachable) }
+func mulScalesFast(_ []float32, _ *Cached)                              { panic(unreachable) }
+func scaleMaxFast(_ []float32, _, _ float32) float32                    { panic(unreachable) }
+func expSumsFast(_ []Attn, _ []float32, _ int)                          { panic(unreachable) }
+func scaleByFast(_ []float32, _ float32)                                { panic(unreachable) }
+func divideByFast(_ []float32, _ float32)                               { panic(unreachable) }

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"unsafe"
@@ -88,4 +89,46 @@ func TestNothingOutOfBounds(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAttentionNotOutOfBounds runs attention on buffers between fences.
+func TestAttentionNotOutOfBounds(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	for _, before := range []bool{false, true} {
+		for _, f := range cachedFormats {
+			for _, widths := range [][2]int{{1, 1}, {7, 9}, {16, 8}, {64, 64}, {80, 100}, {192, 128}, {576, 512}} {
+				t.Run(fmt.Sprintf("%v/%v/%v", before, f, widths), func(t *testing.T) {
+					for _, queries := range []int{1, 2, 3, 4, 5, 7, 8, 16, 17} {
+						for _, n := range []int{1, 2, 3, 4, 5, 11} {
+							attendGuarded(t, drawAttend(r, f, queries, widths[0], widths[1], n, tame), before)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func attendGuarded(t *testing.T, c attendCase, before bool) {
+	floats := func(x []float32) []float32 {
+		g := guardedFloats(t, len(x), before)
+		copy(g, x)
+		return g
+	}
+	c.acc, c.q = floats(c.acc), floats(c.q)
+	for _, part := range []*Cached{&c.keys, &c.values} {
+		data := guarded(t, len(part.Data), before)
+		copy(data, part.Data)
+		part.Data, part.Scales = data, floats(part.Scales)
+	}
+	queries := c.queries()
+	states := guardedFloats(t, 2*queries, before)
+	c.states = unsafe.Slice((*Attn)(unsafe.Pointer(&states[0])), queries)
+	for _, scratch := range []int{queries * c.n, AttendScratch(queries, c.n)} {
+		AttendQueries(c.states, c.acc, c.q, c.keys, c.values, c.n, c.scale,
+			guardedFloats(t, scratch, before))
+	}
+	width := len(c.acc) / queries
+	c.states[0].Merge(c.acc[:width], c.states[queries-1], floats(c.acc[:width]))
+	c.states[0].Normalize(c.acc[:width])
 }

@@ -136,3 +136,20 @@ func drawWeights(r *rand.Rand, n int, f Format, kind func(*rand.Rand) float32) [
 	}
 	return data
 }
+
+// drawCached returns n positions of width numbers with all that the format needs, the positions
+// apart by some bytes more than they take.
+func drawCached(r *rand.Rand, f Format, n, width, apart int, kind func(*rand.Rand) float32) Cached {
+	c := Cached{Format: f, Stride: f.Bytes(width) + apart, ScaleStride: 1 + apart}
+	c.Data = make([]byte, max(0, (n-1)*c.Stride+f.Bytes(width)))
+	for i := range c.Data {
+		c.Data[i] = byte(r.Uint32())
+	}
+	c.Scales = draw(r, max(0, (n-1)*c.ScaleStride+1), kind)
+	if f != I8 {
+		for j := range n {
+			copy(c.Data[j*c.Stride:], drawWeights(r, width, f, kind))
+		}
+	}
+	return c
+}

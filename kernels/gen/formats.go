@@ -8,16 +8,29 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// format knows how to read stored weights.
-type format interface {
+// stored knows how to read stored numbers.
+type stored interface {
 	name() string
-	// halfBytes is the bytes of eight weights.
+	// halfBytes is the bytes of eight numbers.
 	halfBytes() int
-	// loop writes the code that goes over all blocks of the walk, of which there is at least one.
-	loop(w *walk)
-	// load returns eight weights of a row as float32: in register, or in memory if they are
+	// load returns eight numbers of a row as float32: in register, or in memory if they are
 	// float32 there.
 	load(m Mem, row int) Op
+}
+
+// format knows how to read stored weights.
+type format interface {
+	stored
+	// loop writes the code that goes over all blocks of the walk, of which there is at least one.
+	loop(w *walk)
+}
+
+// cached knows how to read stored keys and values.
+type cached interface {
+	stored
+	// begin writes what load needs to have been done once. Constants go to a register if there is
+	// one to spare.
+	begin(spare bool)
 }
 
 // walk is a way over the columns of a tile.
@@ -57,12 +70,13 @@ func (f32) name() string         { return "F32" }
 func (f32) halfBytes() int       { return 32 }
 func (f32) loop(w *walk)         { w.dense() }
 func (f32) load(m Mem, _ int) Op { return m }
+func (f32) begin(bool)           {}
 
 // bf16 is widened by one byte shuffle of eight weights that the load copied to both halves of the
 // register: VPMOVZXWD and a shift would take three operations.
 type bf16 struct {
 	table   Mem // bytes 0-7 into the upper halves of lanes 0-3, bytes 8-15 of lanes 4-7
-	shuffle VecVirtual
+	shuffle Op  // the table, or a register that holds it
 }
 
 func newBF16() *bf16 {
@@ -76,14 +90,34 @@ func newBF16() *bf16 {
 func (*bf16) name() string   { return "BF16" }
 func (*bf16) halfBytes() int { return 16 }
 func (f *bf16) loop(w *walk) {
-	f.shuffle = YMM()
-	VMOVDQU(f.table, f.shuffle)
+	f.begin(true)
 	w.dense()
+}
+func (f *bf16) begin(spare bool) {
+	f.shuffle = f.table
+	if spare {
+		register := YMM()
+		VMOVDQU(f.table, register)
+		f.shuffle = register
+	}
 }
 func (f *bf16) load(m Mem, _ int) Op {
 	w := YMM()
 	VBROADCASTI128(m, w)
 	VPSHUFB(f.shuffle, w, w)
+	return w
+}
+
+// i8 is a KV cache's. Its scale is that of a whole row, and is applied elsewhere.
+type i8 struct{}
+
+func (i8) name() string   { return "I8" }
+func (i8) halfBytes() int { return half }
+func (i8) begin(bool)     {}
+func (i8) load(m Mem, _ int) Op {
+	w := YMM()
+	VPMOVSXBD(m, w)
+	VCVTDQ2PS(w, w)
 	return w
 }
 

@@ -1,8 +1,10 @@
-// Command gen writes the AVX2 kernels of package kernels: mul_amd64.s and its Go declarations.
+// Command gen writes the AVX2 kernels of package kernels and their Go declarations: with -part mul
+// mul_amd64.s, the matrix products, with -part attend attend_amd64.s, the inner loops of attention.
 // Run it by `go generate` in that package.
 package main
 
 import (
+	"flag"
 	"slices"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -19,6 +21,18 @@ const (
 )
 
 func main() {
+	part := flag.String("part", "mul", "what to write: mul or attend")
+	flag.Parse()
+	if *part == "attend" {
+		attend()
+	} else {
+		products()
+	}
+	Generate()
+}
+
+// products writes the matrix products.
+func products() {
 	for _, f := range []format{f32{}, newBF16(), f16{}, newE4M3(), newMXFP4()} {
 		mul(f, 1, 1) // what the others leave over
 		mul(f, 1, 4) // one token: four rows hide the latency of the additions
@@ -31,7 +45,23 @@ func main() {
 	}
 	reduce()
 	addWeighted()
-	Generate()
+}
+
+// attend writes attention over cached keys and values.
+func attend() {
+	for _, f := range []cached{f32{}, newBF16(), i8{}} {
+		dots(f)
+		dots1(f)
+		values(f, 4, 3, 2, 1) // twelve sums, three values, one weight
+		values(f, 2, 4, 1)
+		values(f, 1, 8, 1)
+	}
+	widen(i8{})
+	scaleMax()
+	expSums()
+	rowOf("scaleAVX2", "computes x[i] *= c for i < n.", VMULPS, VMULSS)
+	rowOf("divideAVX2", "computes x[i] /= c for i < n.", VDIVPS, VDIVSS)
+	mulRow()
 }
 
 // fields are those of the type operands of package kernels, in order; each takes eight bytes.

@@ -1,0 +1,72 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// The functions below reduce several sums of sixteen lanes at once, each by the fixed tree of
+// reduced, with one shuffle where that would take two. They use up their arguments.
+
+// fold4 adds lane l+8, then lane l+4, of two sums: four lanes of the first, four of the second.
+func fold4(a, b [2]VecVirtual) VecVirtual {
+	VADDPS(a[1], a[0], a[0])
+	VADDPS(b[1], b[0], b[0])
+	VPERM2F128(U8(0x21), b[0], a[0], a[1]) // high of a, low of b
+	VBLENDPS(U8(0xf0), b[0], a[0], a[0])   // low of a, high of b
+	VADDPS(a[1], a[0], a[0])
+	return a[0]
+}
+
+// fold2 adds lane l+2 of what fold4 returns: in each half two lanes of a, two of b.
+func fold2(a, b VecVirtual) VecVirtual {
+	t := YMM()
+	VSHUFPS(U8(0x4e), b, a, t)
+	if a != b {
+		VBLENDPS(U8(0xcc), b, a, a)
+	}
+	VADDPS(t, a, a)
+	return a
+}
+
+// reduceTile reduces up to three queries' sums with two keys: in the lower half of the result are
+// the sums with the first key, by query, in the upper half those with the second.
+func reduceTile(acc [][][2]VecVirtual) VecVirtual {
+	fours := make([]VecVirtual, len(acc))
+	for t := range acc {
+		fours[t] = fold4(acc[t][0], acc[t][1])
+	}
+	first := fold2(fours[0], fours[min(1, len(acc)-1)])
+	last := first
+	if len(acc) > 2 {
+		last = fold2(fours[2], fours[2])
+	}
+	VHADDPS(last, first, first) // ... + lane l+1
+	return first
+}
+
+// storePairs stores what reduceTile returns, both sums of a query side by side.
+func storePairs(sums VecVirtual, at pointers) {
+	high, pairs := XMM(), XMM()
+	VEXTRACTF128(U8(1), sums, high)
+	VUNPCKLPS(high, sums.AsX(), pairs)
+	VMOVLPS(pairs, at.at(0, 0))
+	if at.rows > 1 {
+		VMOVHPS(pairs, at.at(1, 0))
+	}
+	if at.rows > 2 {
+		VUNPCKHPS(high, sums.AsX(), pairs)
+		VMOVLPS(pairs, at.at(2, 0))
+	}
+}
+
+// reduceKeys reduces one query's sums with four keys.
+func reduceKeys(acc [][2]VecVirtual) Op {
+	sums := fold2(fold4(acc[0], acc[1]), fold4(acc[2], acc[3]))
+	VHADDPS(sums, sums, sums)
+	high := XMM()
+	VEXTRACTF128(U8(1), sums, high)
+	VUNPCKLPS(high, sums.AsX(), high)
+	return high
+}
