@@ -77,13 +77,14 @@ func dotWidened(scores, q []float32, keys *Cached, n int, panel []float32) {
 }
 
 // run computes the products of the keys, of which there are at least two, with all queries, whose
-// scores are stride numbers apart.
-func (o *dotOperands) run(f Format, scores []float32, stride int, q []float32, queries int) {
+// scores are stride numbers apart. The operands are a copy, so that what they point to may lie on
+// the caller's stack.
+func (o dotOperands) run(f Format, scores []float32, stride int, q []float32, queries int) {
 	d := len(q) / queries
 	together := max(queryBytes/(4*d), 6)
-	keys := *o
+	keys := o
 	for t := 0; t < queries; t += together {
-		*o = keys
+		o = keys
 		o.scores, o.scoreStride = &scores[t*stride], 4*stride
 		o.q, o.qStride = &q[t*d], 4*d
 		o.blocks, o.queries = d/lanes, min(together, queries-t)

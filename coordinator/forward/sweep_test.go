@@ -151,3 +151,18 @@ func TestSweep(t *testing.T) {
 		})
 	}
 }
+
+// A sweep takes no memory once it has been as long as this one.
+func TestSweepAllocatesNothing(t *testing.T) {
+	for _, key := range []int{64, 20} {
+		s := shape{heads: 4, group: 4, key: key, value: key, pass: 4, tile: 5, scale: .2}
+		c := newSweepCase(t, rand.New(rand.NewPCG(1, 2)), s, 0, []int{550, 33}, []int{70, 1})
+		pool := kernels.NewPool(2)
+		defer pool.Close()
+		w := newSweep(s, plainForm{c.cache}, len(c.rows), pool)
+		out := make([]float32, len(c.rows)*s.heads*s.value)
+		if n := testing.AllocsPerRun(10, func() { w.run(c.rows, 0, c.q, out) }); n != 0 {
+			t.Errorf("%v allocations, with heads of %d", n, key)
+		}
+	}
+}
