@@ -60,9 +60,12 @@ func ask(ctx context.Context, a api, i int) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if status != http.StatusOK {
+		return "", &refusal{status, answer}
+	}
 	var whole event
-	if err := json.Unmarshal([]byte(answer), &whole); err != nil || status != http.StatusOK {
-		return "", fmt.Errorf("status %d, %v: %s", status, err, answer)
+	if err := json.Unmarshal([]byte(answer), &whole); err != nil {
+		return "", fmt.Errorf("%w in %s", err, answer)
 	}
 	return whole.Choices[0].Text, nil
 }
