@@ -40,7 +40,7 @@ func (f *upCommand) Validate() error {
 	if f.Workers < 1 || f.Workers > 64 {
 		return fmt.Errorf("--workers is %d: want 1 to 64", f.Workers)
 	}
-	return f.serveFlags.validate()
+	return f.validate()
 }
 
 // Run implements kong's command.
@@ -86,8 +86,9 @@ func (f *upCommand) config(c *cli) (local.Config, error) {
 	}
 	logging := []string{"--log-level", level.String(), "--log-format", log.Format}
 	cfg = local.Config{
-		Executable: executable, Env: append(childEnv(), f.env()...), Dir: filepath.Join(cache, local.DirName(f.Listen)),
-		Listen: f.Listen, Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
+		Executable: executable, Env: append(childEnv(), f.env()...),
+		Dir: filepath.Join(cache, local.DirName(f.Listen)), Listen: f.Listen,
+		Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
 		Coordinator: append(f.coordinatorArgs(dir, name), logging...),
 		Worker:      append(f.workerArgs(dir), logging...),
 		StopTimeout: f.DrainTimeout + stopMargin,
@@ -107,7 +108,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
-	}, slices.Concat(f.apiFlags.args(), f.traceArgs())...)
+	}, slices.Concat(f.args(), f.traceArgs())...)
 }
 
 // stopMargin is what a child needs to stop beyond its drain timeout.
