@@ -253,23 +253,13 @@ func (c *Coordinator) release() {
 	}
 }
 
-// maxHeaderBytes bounds the headers of a request: a key and what proxies add
-// are a few kilobytes.
-const maxHeaderBytes = 64 << 10
-
 // Run serves until ctx ends, finishes what is running and leaves. It may be
 // called once.
 func (c *Coordinator) Run(ctx context.Context) (err error) {
 	defer c.release()
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			(*c.handler.Load()).ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
-	}
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*c.handler.Load()).ServeHTTP(w, r)
+	}), patience, c.log)
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(c.listener) }()
 	defer func() {
