@@ -68,13 +68,17 @@ func (s *Server) serve(endpoint string, h handler) http.Handler {
 					panic(p)
 				}
 				x.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-				if record.status == 0 {
+				if record.status != 0 {
+					// Whoever has a part of the answer must not take it for all of it.
+					defer panic(http.ErrAbortHandler)
+				} else {
 					writeError(record, fromEngine(errors.New("internal error"), ""))
 				}
 			}
 			s.finish(endpoint, r, x, record.status)
 		}()
 		if err := h(record, r, x); err != nil {
+			err.message = shorten(err.message, maxMessage)
 			x.err = err
 			writeError(record, err) // to nobody, if the client has left
 		}
@@ -95,7 +99,6 @@ func (s *Server) finish(endpoint string, r *http.Request, x *exchange, status in
 	}
 	took := time.Since(x.started)
 	s.metrics.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
-	s.metrics.promptTokens.Add(float64(x.promptTokens))
 	if x.completionTokens > 0 {
 		s.metrics.latency.Observe(took.Seconds())
 	}

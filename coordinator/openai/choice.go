@@ -31,7 +31,7 @@ type choice struct {
 	stop    stopper
 	parser  *chat.Parser // nil: everything is content
 
-	counts     bool // the first choice of its prompt: its cached tokens count
+	counts     bool // the first choice of its prompt: whose tokens count once
 	tokens     int  // generated so far, the stopping token included
 	firstToken time.Time
 	lastToken  time.Time

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
 	"github.com/conclave-serve/conclave/coordinator/sample"
@@ -22,6 +23,10 @@ const (
 // retrySeconds is what a client that was turned away is told to wait at least:
 // short enough that a freed place does not stay empty.
 const retrySeconds = 1
+
+// maxMessage bounds what a client is told and the log keeps of an error: many
+// quote the request.
+const maxMessage = 800
 
 // apiError is an error with the status and the body that a client gets.
 type apiError struct {
@@ -156,11 +161,19 @@ func writeError(w http.ResponseWriter, e *apiError) {
 	writeJSON(w, e.status, e)
 }
 
+// slowest is the rate, in bytes per second, at which a client must take an
+// answer at least: that of a bad mobile connection.
+const slowest = 64 << 10
+
 // writeJSON sends v as the whole response. A client that is gone cannot be
-// told, so a failed write is not an error here.
+// told, so a failed write is not an error here; one that does not take what it
+// asked for counts as gone.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	var body bytes.Buffer
 	encodeJSON(&body, v)
+	// A writer without deadlines (a test's recorder) has no slow client either.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(
+		writeTimeout + time.Duration(body.Len()/slowest)*time.Second))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)

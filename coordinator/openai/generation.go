@@ -115,6 +115,9 @@ func (s *Server) run(ctx context.Context, x *exchange, g *generation,
 		if err != nil {
 			return err
 		}
+		if c.counts {
+			s.metrics.promptTokens.Add(float64(len(c.prompt.ids)))
+		}
 		forwarders.Go(func() { forward(one, c, events, arrivals) })
 	}
 	defer s.giveUp(ctx, g)

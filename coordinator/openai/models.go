@@ -37,6 +37,9 @@ func (s *Server) model(w http.ResponseWriter, r *http.Request, _ *exchange) *api
 	return nil
 }
 
+// maxModelName is longer than the names that models have.
+const maxModelName = 128
+
 // checkModel refuses a model that is not served here.
 func (s *Server) checkModel(name string) *apiError {
 	if name == s.cfg.ModelName {
@@ -45,7 +48,7 @@ func (s *Server) checkModel(name string) *apiError {
 	return &apiError{
 		status: http.StatusNotFound, kind: typeInvalid, param: "model", code: "model_not_found",
 		message: fmt.Sprintf("The model '%s' does not exist; this server has '%s'.",
-			name, s.cfg.ModelName),
+			shorten(name, maxModelName), s.cfg.ModelName),
 	}
 }
 

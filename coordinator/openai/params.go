@@ -1,11 +1,11 @@
 package openai
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/conclave-serve/conclave/coordinator/sample"
 )
@@ -144,7 +144,7 @@ func (s *Server) readBias(f *fields) map[int32]float32 {
 		// "7" and "07" would be two biases for one token.
 		if err != nil || !s.isToken(id) || name != strconv.FormatInt(id, 10) {
 			f.fail(invalid("logit_bias", "Invalid key in 'logit_bias': %q is not a token id "+
-				"between 0 and %d.", name, s.vocab-1))
+				"between 0 and %d.", clip([]byte(name)), s.vocab-1))
 			return nil
 		}
 		if value == nil {
@@ -197,12 +197,14 @@ func (s *Server) tokens(name string, raw []json.RawMessage) ([]int32, *apiError)
 }
 
 // clip shortens what an error message quotes.
-func clip(raw []byte) string {
-	const limit = 40
-	if len(raw) > limit {
-		return string(bytes.ToValidUTF8(raw[:limit], nil)) + "…"
+func clip(raw []byte) string { return shorten(string(raw), 40) }
+
+// shorten returns the beginning of a text, at most so many bytes of it.
+func shorten(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
 	}
-	return string(raw)
+	return strings.ToValidUTF8(text[:bytes], "") + "…"
 }
 
 // readStops reads stop: null, a string or a list of strings.
