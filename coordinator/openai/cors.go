@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 const (
@@ -13,6 +14,9 @@ const (
 	corsMaxAge = "86400"
 	// maxCORSHeaders bounds the list of headers that is granted as it was asked.
 	maxCORSHeaders = 4096
+	// exposed are the headers of answers that scripts may read: OpenAI's clients
+	// want to.
+	exposed = "X-Request-Id, Retry-After, X-Should-Retry"
 )
 
 // checkOrigin returns what is wrong with an origin that may be allowed.
@@ -21,9 +25,10 @@ func checkOrigin(origin string) error {
 		return nil
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
-		return fmt.Errorf("CORS origin %q: want * or a scheme and a host, such as "+
-			"https://example.com", origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host ||
+		origin != strings.ToLower(origin) {
+		return fmt.Errorf("CORS origin %q: want * or a scheme and a host as browsers write them, "+
+			"such as https://example.com", origin)
 	}
 	return nil
 }
@@ -50,7 +55,7 @@ func (s *Server) cors(h http.Handler) http.Handler {
 		}
 		header.Set("Access-Control-Allow-Origin", origin)
 		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-			header.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+			header.Set("Access-Control-Expose-Headers", exposed)
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -26,7 +26,7 @@ func with(s *Server, method, path, body string, headers ...string) *httptest.Res
 
 func TestKeys(t *testing.T) {
 	var log bytes.Buffer
-	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	s, e := newServer(t, "hello", func(c *Config) {
 		c.Access.Keys = []string{"sk-one", "sk-two"}
 		c.Pages = map[string]http.Handler{"/status": page}
@@ -140,6 +140,7 @@ func TestAccessThatMakesNoSense(t *testing.T) {
 		{Access{KeyFile: file("large", strings.Repeat("# none\n", 200_000))}, "1048576 bytes"},
 		{Access{Origins: []string{"*", "example.com"}}, `"example.com": want *`},
 		{Access{Origins: []string{"https://example.com/"}}, "want * or a scheme"},
+		{Access{Origins: []string{"https://Example.com"}}, "as browsers write them"},
 	} {
 		err := c.access.Check()
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "sk") {
