@@ -22,23 +22,39 @@ func (l *keyList) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// keyFile is the path of a file of keys. An empty one is refused for the same
+// reason.
+type keyFile string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *keyFile) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("no file; leave it out if nobody needs a key")
+	}
+	*f = keyFile(text)
+	return nil
+}
+
 // apiFlags say who may use the API, and how much of it.
 type apiFlags struct {
 	APIKey         keyList       `help:"Keys of which a request must have one, comma-separated; default: nobody needs any." placeholder:"KEY"`
-	APIKeyFile     string        `help:"File with such keys, one a line; read again when it changes." placeholder:"FILE"`
+	APIKeyFile     keyFile       `help:"File with such keys, one a line; read again when it changes." placeholder:"FILE"`
 	CORSOrigin     []string      `help:"Origins whose web pages may use the API, comma-separated, or *; default: none." placeholder:"ORIGIN"`
 	MaxBody        byteSize      `help:"Largest body of a request." default:"32MiB"`
 	RequestTimeout time.Duration `help:"How long a completion may take; 0: as long as its client waits." default:"0s"`
 }
 
 func (f *apiFlags) access() openai.Access {
-	return openai.Access{Keys: f.APIKey, KeyFile: f.APIKeyFile, Origins: f.CORSOrigin}
+	return openai.Access{Keys: f.APIKey, KeyFile: string(f.APIKeyFile), Origins: f.CORSOrigin}
 }
 
 func (f *apiFlags) validate() error {
 	access := f.access()
 	if err := access.Check(); err != nil {
 		return fmt.Errorf("--api-key, --api-key-file and --cors-origin: %w", err)
+	}
+	if f.MaxBody < 1 {
+		return fmt.Errorf("--max-body is %d: want 1 or more", f.MaxBody)
 	}
 	return notNegative("request-timeout", f.RequestTimeout)
 }
@@ -47,8 +63,10 @@ func (f *apiFlags) validate() error {
 // process's command line.
 func (f *apiFlags) args() []string {
 	args := []string{
-		"--api-key-file", f.APIKeyFile, "--max-body", fmt.Sprint(int64(f.MaxBody)),
-		"--request-timeout", f.RequestTimeout.String(),
+		"--max-body", fmt.Sprint(int64(f.MaxBody)), "--request-timeout", f.RequestTimeout.String(),
+	}
+	if f.APIKeyFile != "" {
+		args = append(args, "--api-key-file", string(f.APIKeyFile))
 	}
 	if len(f.CORSOrigin) > 0 {
 		args = append(args, "--cors-origin", strings.Join(f.CORSOrigin, ","))

@@ -24,7 +24,7 @@ func TestAPIFlagsForChildren(t *testing.T) {
 		t.Errorf("keys in the command line: %s", text)
 	}
 	t.Setenv("CONCLAVE_API_KEY", strings.TrimPrefix(c.Up.env()[0], "CONCLAVE_API_KEY="))
-	i := slices.Index(args, "--api-key-file") // what comes before needs a checkpoint
+	i := slices.Index(args, "--max-body") // what comes before needs a checkpoint
 	child, err := parse(t, append([]string{"coordinator", "--model", t.TempDir()}, args[i:]...)...)
 	if err != nil {
 		t.Fatal(err)

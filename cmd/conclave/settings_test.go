@@ -106,6 +106,8 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		{"up --api-key=a,,b", "", "API key 2 of 3 is empty"},
 		{"up --cors-origin=example.com", "", `CORS origin "example.com"`},
 		{"up --api-key=", "", "no key; leave it out"},
+		{"up --api-key-file=", "", "no file; leave it out"},
+		{"up --max-body=0", "", "--max-body is 0"},
 		{"up --api-key-file=" + filepath.Join(model, "none"), "", "read API keys: open"},
 		{"up --kv-dtype=fp8", "", "want f32, bf16 or int8"},
 		{"up --trace-sample=2", "", "want 0 to 1"},

@@ -131,17 +131,21 @@ func (f *upCommand) greet(name string) {
 		host = "127.0.0.1"
 	}
 	url := "http://" + net.JoinHostPort(host, port)
+	key := ""
+	if access := f.access(); len(access.Keys) > 0 || access.KeyFile != "" {
+		key = "    -H \"Authorization: Bearer $CONCLAVE_API_KEY\" \\\n" // chat and status read it, too
+	}
 	fmt.Printf(`
 Conclave serves %s at %s with %d workers.
 
   curl %s/v1/chat/completions -H 'Content-Type: application/json' \
-    -d '{"model":"%s","messages":[{"role":"user","content":"What is 17 + 25?"}]}'
+%s    -d '{"model":"%s","messages":[{"role":"user","content":"What is 17 + 25?"}]}'
 
   conclave chat --url %s        talk to it
   conclave status --url %s      see who holds which expert
 
 Ctrl-C stops it.
-`, name, url, f.Workers, url, name, url, url)
+`, name, url, f.Workers, url, key, name, url, url)
 }
 
 // expertSize counts a checkpoint's routed experts and their bytes; it also
