@@ -21,6 +21,7 @@ import (
 // cluster is a coordinator's forward pass in this process, with workers behind
 // real gRPC on loopback.
 type cluster struct {
+	threads    int
 	steps      int // taken so far: every other one in two micro-batches
 	spec       *model.Spec
 	checkpoint *safetensors.Checkpoint
@@ -48,8 +49,13 @@ func startCluster(t testing.TB, dir string, workers int) *cluster {
 }
 
 func startClusterWire(t testing.TB, dir string, workers int, format wire.Format) *cluster {
+	return startClusterOf(t, dir, workers, format, 2)
+}
+
+// startClusterOf starts a cluster whose processes have so many threads each.
+func startClusterOf(t testing.TB, dir string, workers int, format wire.Format, threads int) *cluster {
 	t.Helper()
-	c := &cluster{}
+	c := &cluster{threads: threads}
 	var err error
 	if c.spec, err = model.Read(dir); err != nil {
 		t.Fatal(err)
@@ -79,7 +85,7 @@ func startClusterWire(t testing.TB, dir string, workers int, format wire.Format)
 		t.Fatal(err)
 	}
 	t.Cleanup(c.dispatcher.Close)
-	pool := kernels.NewPool(2)
+	pool := kernels.NewPool(c.threads)
 	t.Cleanup(pool.Close)
 	c.model, err = forward.New(t.Context(), forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: pool, Experts: c.dispatcher,
@@ -109,7 +115,7 @@ func (c *cluster) startWorker(t testing.TB, id string) *testWorker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := kernels.NewPool(2)
+	pool := kernels.NewPool(c.threads)
 	store := shard.NewStore(c.spec, c.checkpoint)
 	identity := worker.Identity{ID: id, Incarnation: id + "-1", Model: testModel}
 	w := &testWorker{

@@ -9,11 +9,12 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/faultnet"
 	"github.com/conclave-serve/conclave/internal/synth"
+	"github.com/conclave-serve/conclave/internal/wire"
 )
 
 // BenchmarkOverlap is a step of 32 sequences that decode, and one of 256
-// positions of prompts, in one part and in two that overlap, with the network
-// between coordinator and workers made slower.
+// positions of prompts, in one part and in two that overlap, by a coordinator
+// and a worker with a core each and a network between them that is made slower.
 func BenchmarkOverlap(b *testing.B) {
 	dir := filepath.Join(b.TempDir(), "model")
 	_, err := synth.Run(b.Context(), synth.Config{
@@ -23,8 +24,8 @@ func BenchmarkOverlap(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, delay := range []time.Duration{0, 500 * time.Microsecond, 2 * time.Millisecond, 5 * time.Millisecond} {
-		c := startCluster(b, dir, 2)
+	for _, delay := range []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond} {
+		c := startClusterOf(b, dir, 1, wire.F32, 1)
 		for _, w := range c.workers {
 			r, err := faultnet.Listen(w.addr, delay)
 			if err != nil {
