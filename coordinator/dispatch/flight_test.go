@@ -77,6 +77,48 @@ func TestTwoFlights(t *testing.T) {
 	r.check()
 }
 
+// An answer that waits to be read stays what it is, however often another
+// micro-batch has to ask the same workers again.
+func TestAnswerWaits(t *testing.T) {
+	r := newRig(t, nil)
+	a, b := startFake(t, "a"), startFake(t, "b")
+	r.serve(a, 0, 1)
+	r.serve(b, 2, 3)
+	r.awaitLanes()
+	for retries := 1; retries <= 8; retries++ {
+		r.wait(b, retries)
+	}
+}
+
+// wait runs two micro-batches, of which b refuses the first so many times.
+func (r *rig) wait(b *fakeWorker, retries int) {
+	t := r.t
+	t.Helper()
+	var asked int // by the first micro-batch, the second, then the first again
+	b.does(func(_ dispatchStream, _ *wire.Request, resp *wire.Response) error {
+		if asked++; asked != 2 && asked < 2+retries {
+			resp.Status, resp.Message = wire.StatusExpertNotHeld, "moved"
+		}
+		return nil
+	})
+	x0, c0 := scaled(2)
+	x1, c1 := scaled(3)
+	out := make([]float32, 3*testHidden)
+	r.d.Begin()
+	defer r.d.End(t.Context())
+	r.d.Send(0, 1, x0, c0)
+	r.d.Send(1, 1, x1, c1)
+	for micro, m := range []struct {
+		x []float32
+		c router.Choice
+	}{{x0, c0}, {x1, c1}} {
+		if err := r.d.Receive(t.Context(), micro, out); err != nil {
+			t.Fatal(err)
+		}
+		r.equal(micro, m.x, m.c, out)
+	}
+}
+
 // What a call waits behind the one before it on its lane is queue, not network.
 func TestHopsBehindAnother(t *testing.T) {
 	var h hopCounters

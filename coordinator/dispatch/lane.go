@@ -33,10 +33,8 @@ type lane struct {
 	// is the listener's.
 	due chan int
 
-	buffers wire.Buffers
-	// replies are received into by turns: one for each call that may be under
-	// way, and as many that may still be read.
-	replies  [2 * Flights]wire.Response
+	buffers  wire.Buffers
+	heard    wire.Response // what comes off the stream, before it is known whose it is
 	answered time.Time     // when the last answer came; the listener's
 	listened chan struct{} // closed when the listener has ended
 }
@@ -46,9 +44,12 @@ type call struct {
 	req  wire.Request
 	sent time.Time
 	// timer cuts the lane unless it is stopped; it runs while an answer is due.
-	timer  *time.Timer
+	timer *time.Timer
+	// answer hands over reply, which stays as it is until the next request: the
+	// other micro-batch may ask again and again before this one is read.
 	answer chan *wire.Response // buffer 1
-	span   span                // of the answer
+	reply  wire.Response
+	span   span // of the answer
 }
 
 var (
@@ -155,19 +156,19 @@ func (l *lane) receive(ctx context.Context, micro int) (*wire.Response, error) {
 // listen takes answers off the stream until it ends.
 func (l *lane) listen() {
 	defer close(l.listened)
-	for i := 0; ; i = (i + 1) % len(l.replies) {
-		r := &l.replies[i]
-		c, err := l.hear(r)
+	for {
+		c, err := l.hear()
 		if err != nil {
 			l.cut(err)
 			return
 		}
-		c.answer <- r
+		c.answer <- &c.reply
 	}
 }
 
 // hear waits for one answer and holds it to the request that is due.
-func (l *lane) hear(r *wire.Response) (*call, error) {
+func (l *lane) hear() (*call, error) {
+	r := &l.heard
 	err := l.stream.RecvMsg(r)
 	switch {
 	case errors.Is(err, io.EOF):
@@ -190,6 +191,7 @@ func (l *lane) hear(r *wire.Response) (*call, error) {
 	c.span = newSpan(r, now.Sub(c.sent), l.answered.Sub(c.sent))
 	l.hops.add(c.span)
 	l.answered = now
+	c.reply, l.heard = l.heard, c.reply // each keeps its memory
 	return c, nil
 }
 
