@@ -123,7 +123,7 @@ func (c *Cache) find(id Identity, tokens []int32) []*node {
 		k = k.next(id, i, tokens)
 		n := c.index[k]
 		c.found = append(c.found, n)
-		enough := true
+		enough := n != nil // windows of one position would do without
 		for g, group := range c.groups {
 			if n == nil || n.pages[g] == nil {
 				c.runs[g] = 0

@@ -30,7 +30,7 @@ const testHead = 3
 func newWorld(t *rapid.T) *world {
 	cfg := Config{
 		Windows: rapid.SampledFrom([][]int{
-			{0, 0}, {40}, {40, 0, 40, 0}, {0, 70, 70, 70}, {40, 0, 0, 70, 40, 0},
+			{0, 0}, {40}, {1}, {1, 40}, {40, 0, 40, 0}, {0, 70, 70, 70}, {40, 0, 0, 70, 40, 0},
 		}).Draw(t, "windows"),
 		Keys: 2 * testHead, KeyHead: testHead, Values: 2 * testHead, ValueHead: testHead,
 		Format: rapid.SampledFrom([]kernels.Format{kernels.F32, kernels.BF16, kernels.I8}).Draw(t, "format"),
@@ -113,9 +113,10 @@ func (w *world) longest(l *life) int {
 		k, ok := l.id.root(), true
 		for i := range pages {
 			k = k.next(l.id, i, l.tokens)
+			n := w.c.index[k]
+			ok = ok && (n != nil || i < pages-1)
 			for g, group := range w.c.groups {
 				if i >= group.first(pages*PageTokens) {
-					n := w.c.index[k]
 					ok = ok && n != nil && n.pages[g] != nil
 				}
 			}
