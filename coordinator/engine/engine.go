@@ -66,11 +66,13 @@ type Engine struct {
 
 	// Owned by the loop. Both lists are in order: see before.
 	running, waiting []*sequence
-	full             bool // the first of waiting found no pages; cleared when some come back
-	rows             []forward.Row
-	demands          []sched.Demand
-	shares           []int
-	tuner            sched.Tuner
+	// full: the first of waiting found too few pages. Cleared when some come back,
+	// or can be shared.
+	full    bool
+	rows    []forward.Row
+	demands []sched.Demand
+	shares  []int
+	tuner   sched.Tuner
 
 	preemptions, steps, drafted, accepted int64
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -299,4 +300,42 @@ func TestTiming(t *testing.T) {
 		timing.Queued+timing.Prefill+timing.Decode > took {
 		t.Errorf("%+v of %v", timing, took)
 	}
+}
+
+// A request that waits for pages is placed as soon as what it shares with one
+// that runs leaves enough of them: not only when that one ends.
+func TestWaitsForWhatItShares(t *testing.T) {
+	e, m := start(t, 12, func(c *Config) { c.Model.(*fakeModel).stepwise() })
+	p := prompt(5, 8*kvcache.PageTokens+1)
+	submit := func() <-chan Event {
+		events, err := e.Submit(t.Context(), Request{Prompt: p, MaxTokens: 90, Logprobs: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+	first := submit()
+	<-m.entered
+	second := submit() // not enough pages for another copy of the prompt
+	running := 0
+	for range 12 {
+		m.advance(nil)
+		running = max(running, e.Stats().Running)
+	}
+	if running != 2 {
+		t.Errorf("while the first one decoded %d ran", running)
+	}
+	close(m.proceed)
+	var stepping sync.WaitGroup
+	stepping.Go(func() {
+		for range m.entered {
+		}
+	})
+	for _, events := range []<-chan Event{first, second} {
+		if said := tokens(finish(t, events)); !slices.Equal(said, continuation(p, 90)) {
+			t.Errorf("said %d", said)
+		}
+	}
+	close(m.entered)
+	stepping.Wait()
 }

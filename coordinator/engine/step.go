@@ -209,7 +209,9 @@ func (e *Engine) emit() {
 			e.release(s, s.last)
 			continue
 		}
-		e.cfg.Cache.Advance(&s.kv, s.tokens, s.done)
+		if e.cfg.Cache.Advance(&s.kv, s.tokens, s.done) {
+			e.full = false // the first of waiting may share them
+		}
 		keep = append(keep, s)
 	}
 	clear(e.running[len(keep):])

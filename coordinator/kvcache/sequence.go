@@ -66,12 +66,14 @@ func (t *table) skip(first int) {
 
 // Advance says that the positions of s below done are final, and that tokens
 // are theirs: full pages can be found from now on, and pages that no window
-// reaches any more are given back.
-func (c *Cache) Advance(s *Sequence, tokens []int32, done int) {
+// reaches any more are given back. It reports whether there are pages that can
+// be found since: sequences that begin alike need fewer of their own.
+func (c *Cache) Advance(s *Sequence, tokens []int32, done int) (found bool) {
 	for s.findable && (s.final+1)*PageTokens <= done {
 		s.key = s.key.next(s.id, s.final, tokens)
 		c.publish(s, s.final)
 		s.final++
+		found = true
 	}
 	for g := range s.tables {
 		t := &s.tables[g]
@@ -82,6 +84,7 @@ func (c *Cache) Advance(s *Sequence, tokens []int32, done int) {
 			}
 		}
 	}
+	return found
 }
 
 // Release gives all pages of s back. Those that can be found stay, as cached,
