@@ -135,8 +135,9 @@ func (d *Dispatcher) post(f *flight) {
 	for i := range f.route.Calls {
 		c := &f.route.Calls[i]
 		l := f.at.lanes[c.Holder]
-		d.encode(&l.calls[f.micro].req, f, c)
-		if f.failed = l.send(f.micro, d.cfg.CallTimeout); f.failed != nil {
+		timeout := d.cfg.CallTimeout * time.Duration(1+len(l.due)) // it waits for those before it
+		d.encode(&l.calls[f.micro].req, f, c, timeout)
+		if f.failed = l.send(f.micro, timeout); f.failed != nil {
 			d.fleet.fail(l, f.failed)
 			return
 		}
@@ -144,11 +145,13 @@ func (d *Dispatcher) post(f *flight) {
 	}
 }
 
-func (d *Dispatcher) encode(r *wire.Request, f *flight, c *router.Call) {
+func (d *Dispatcher) encode(
+	r *wire.Request, f *flight, c *router.Call, timeout time.Duration,
+) {
 	h, format := d.cfg.Hidden, d.cfg.Format
 	d.next++
 	r.ID, r.Epoch, r.Layer, r.Format = d.next, f.at.table.Epoch, uint32(f.layer), format
-	r.Timeout, r.Tokens = d.cfg.CallTimeout, uint32(len(c.Tokens))
+	r.Timeout, r.Tokens = timeout, uint32(len(c.Tokens))
 	r.Experts, r.RowCounts, r.Rows, r.Weights = c.Experts, c.RowCounts, c.Rows, c.Weights
 	row := h * format.Size()
 	body := r.Activations.Reserve(r.Buffers, len(c.Tokens)*row)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/router"
@@ -116,6 +117,36 @@ func (r *rig) wait(b *fakeWorker, retries int) {
 			t.Fatal(err)
 		}
 		r.equal(micro, m.x, m.c, out)
+	}
+}
+
+// A worker has its time for each call: one behind another may take longer, and
+// a worker that is slow twice keeps its lane.
+func TestTimeOfTwoFlights(t *testing.T) {
+	r := newRig(t, nil)
+	a := startFake(t, "a")
+	r.serve(a, 0, 1, 2, 3)
+	r.awaitLanes()
+	timeouts, both := make(chan time.Duration, 2), make(chan struct{})
+	a.does(func(_ dispatchStream, req *wire.Request, _ *wire.Response) error {
+		timeouts <- req.Timeout
+		<-both
+		return nil
+	})
+	x, c := layer()
+	out := make([]float32, len(x))
+	r.d.Begin()
+	defer r.d.End(t.Context())
+	r.d.Send(0, 1, x, c)
+	r.d.Send(1, 1, x, c)
+	close(both)
+	for micro := range Flights {
+		if err := r.d.Receive(t.Context(), micro, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first, second := <-timeouts, <-timeouts; first != testTimeout || second != 2*testTimeout {
+		t.Errorf("the calls have %v and %v, want %v for each", first, second, testTimeout)
 	}
 }
 
