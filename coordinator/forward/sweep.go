@@ -95,7 +95,7 @@ type part struct {
 // sweepScratch is one thread's.
 type sweepScratch struct {
 	q      []float32 // [rows, heads, key] of a unit
-	scores []float32 // [rows, heads, PageTokens]
+	scores []float32 // [rows, heads, PageTokens], and what AttendQueries decodes into
 }
 
 func newSweep(s shape, f form, maxRows int, pool *kernels.Pool) *sweep {
@@ -106,7 +106,7 @@ func newSweep(s shape, f form, maxRows int, pool *kernels.Pool) *sweep {
 	}
 	for i := range w.threads {
 		w.threads[i].q = make([]float32, queries*s.key)
-		w.threads[i].scores = make([]float32, queries*kvcache.PageTokens)
+		w.threads[i].scores = make([]float32, kernels.AttendScratch(queries, kvcache.PageTokens))
 	}
 	n := max(leastSums, partsPerThread*len(w.threads)*queries*s.value)
 	w.sums = make([]float32, n)
