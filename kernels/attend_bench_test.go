@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
-	"unsafe"
 )
 
 // The positions of a page, and the bytes of keys and values that a benchmark walks over: more than
@@ -155,14 +154,11 @@ func benchmarkAttend(b *testing.B, r *rand.Rand, cache *benchCache, context, thr
 // readJob reads memory, each thread a part, as a matrix of long rows times a vector: nothing that
 // was tried reads faster.
 type readJob struct {
-	rows    []float32
+	parts   [2]Matrix
 	q, sums [2][]float32
 }
 
-func (j *readJob) Do(item, _ int) {
-	part := len(j.rows) / len(j.sums)
-	dotRows(j.sums[item], j.q[item], j.rows[item*part:][:part], len(j.q[item]))
-}
+func (j *readJob) Do(item, _ int) { Mul(j.sums[item], j.q[item], 1, j.parts[item]) }
 
 // readRate returns the bytes per second that a pool's threads read: the best of many tries.
 func readRate(data []byte, pool *Pool) float64 {
@@ -170,10 +166,11 @@ func readRate(data []byte, pool *Pool) float64 {
 	var job readJob
 	for i := range job.sums {
 		job.q[i], job.sums[i] = make([]float32, row/4), make([]float32, part/row)
+		job.parts[i] = Matrix{Format: F32, Rows: part / row, Cols: row / 4}
 	}
 	best := time.Hour
 	for at := 0; at+2*part <= len(data); at += 2 * part {
-		job.rows = unsafe.Slice((*float32)(unsafe.Pointer(&data[at])), 2*part/4)
+		job.parts[0].Data, job.parts[1].Data = data[at:at+part], data[at+part:at+2*part]
 		start := time.Now()
 		pool.Run(pool.Threads(), &job)
 		best = min(best, time.Since(start))

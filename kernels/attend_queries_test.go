@@ -159,28 +159,6 @@ func (c attendCase) compare(t *testing.T, scratch int) {
 	})
 }
 
-// TestAttendQueriesAsBlocks compares F32 with AttendBlock, whose results are committed bits.
-func TestAttendQueriesAsBlocks(t *testing.T) {
-	r := rand.New(rand.NewPCG(43, 44))
-	for range 200 {
-		c := drawAttend(r, F32, 1, 1+r.IntN(150), 1+r.IntN(150), 1+r.IntN(40), tame)
-		d, dv := len(c.q), len(c.acc)
-		keys, values := make([]float32, c.n*d), make([]float32, c.n*max(d, dv))
-		stride := max(d, dv)
-		keys = slices.Grow(keys, c.n*stride)[:c.n*stride]
-		for j := range c.n {
-			c.keys.Decode(keys[j*stride:][:d], j)
-			c.values.Decode(values[j*stride:][:dv], j)
-		}
-		want, wantAcc := c.states[0], slices.Clone(c.acc)
-		AttendBlock(&want, wantAcc, c.q, keys, values, stride, c.n, c.scale, make([]float32, c.n))
-		states, acc := c.run(c.n)
-		if err := sameAttn(states[0], want, acc, wantAcc); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // TestAttendQueriesFormula compares attention over several pages with the formula in float64.
 func TestAttendQueriesFormula(t *testing.T) {
 	r := rand.New(rand.NewPCG(45, 46))
@@ -226,6 +204,27 @@ func encoded(r *rand.Rand, f Format, positions, width int) Cached {
 		c.Scales[j] = EncodeCached(c.Data[j*c.Stride:(j+1)*c.Stride], draw(r, width, tame), f)
 	}
 	return c
+}
+
+func TestAttentionDoesNotAllocate(t *testing.T) {
+	r := rand.New(rand.NewPCG(43, 44))
+	for _, f := range cachedFormats {
+		for _, size := range [][4]int{{1, 128, 128, 32}, {17, 128, 128, 32}, {3, 128, 64, 1}, {2, 100, 75, 9}} {
+			queries, d, dv, n := size[0], size[1], size[2], size[3]
+			c := drawAttend(r, f, queries, d, dv, n, tame)
+			scores, later := make([]float32, AttendScratch(queries, n)), Attn{Max: 1, Sum: 1}
+			onPaths(func(path string) {
+				got := testing.AllocsPerRun(20, func() {
+					AttendQueries(c.states, c.acc, c.q, c.keys, c.values, n, c.scale, scores)
+					c.states[0].Merge(c.acc[:dv], later, c.q[:dv])
+				})
+				if got != 0 {
+					t.Errorf("%s %v: %d queries of width %d by %d positions allocate %v times", path, f,
+						queries, d, n, got)
+				}
+			})
+		}
+	}
 }
 
 func TestAttendQueriesNothing(t *testing.T) {

@@ -6,45 +6,20 @@ import (
 	"testing"
 )
 
-// TestAttendBlock compares attention over blocks of every size with the plain formula in float64.
-func TestAttendBlock(t *testing.T) {
-	r := rand.New(rand.NewPCG(21, 22))
-	for _, head := range []int{1, 20, 64, 128, 200} {
-		for _, positions := range []int{1, 5, 33} {
-			stride := head + r.IntN(9)
-			q, keys := draw(r, head, tame), draw(r, positions*stride, tame)
-			values := draw(r, positions*stride, tame)
-			scale := float32(2 / math.Sqrt(float64(head)))
-			want := attention(q, keys, values, stride, positions, float64(scale))
-			for _, block := range []int{1, 4, 16, 64} {
-				onPaths(func(path string) {
-					got := attendInBlocks(q, keys, values, stride, positions, block, scale)
-					for i := range got {
-						if math.Abs(float64(got[i])-want[i]) > 5e-6 {
-							t.Fatalf("%s head %d, %d positions by %d: [%d] = %v, want %v", path, head,
-								positions, block, i, got[i], want[i])
-						}
-					}
-				})
-			}
-		}
+// attendFloats attends one query to n positions in F32, whose keys and values are stride numbers
+// apart.
+func attendFloats(st *Attn, acc, q, keys, values []float32, stride, n int, scale float32) {
+	cached := func(x []float32) Cached {
+		data := make([]byte, F32.Bytes(len(x)))
+		EncodeCached(data, x, F32)
+		return Cached{Format: F32, Data: data, Stride: F32.Bytes(stride)}
 	}
+	states := []Attn{*st}
+	AttendQueries(states, acc, q, cached(keys), cached(values), n, scale, make([]float32, n))
+	*st = states[0]
 }
 
-func attendInBlocks(q, keys, values []float32, stride, positions, block int, scale float32) []float32 {
-	var st Attn
-	acc, scores := make([]float32, len(q)), make([]float32, block)
-	for i := range acc {
-		acc[i] = float32(math.NaN()) // the first block clears it
-	}
-	for from := 0; from < positions; from += block {
-		n := min(block, positions-from)
-		AttendBlock(&st, acc, q, keys[from*stride:], values[from*stride:], stride, n, scale, scores)
-	}
-	st.Normalize(acc)
-	return acc
-}
-
+// attention is the plain formula in float64.
 func attention(q, keys, values []float32, stride, positions int, scale float64) []float64 {
 	out, sum := make([]float64, len(q)), 0.0
 	for j := range positions {
@@ -64,47 +39,6 @@ func attention(q, keys, values []float32, stride, positions int, scale float64) 
 	return out
 }
 
-// TestAttendTwins compares the paths bit for bit on values of every kind.
-func TestAttendTwins(t *testing.T) {
-	r := rand.New(rand.NewPCG(23, 24))
-	for range 2000 {
-		head, n := 1+r.IntN(150), 1+r.IntN(12)
-		stride := head + r.IntN(5)
-		kind := kinds[r.IntN(len(kinds))]
-		acc, q := draw(r, head, kind), draw(r, head, kind)
-		keys, values := draw(r, n*stride, kind), draw(r, n*stride, kind)
-		start := Attn{Max: tame(r), Sum: 1 + r.Float32()}
-		type result struct {
-			st  Attn
-			acc []float32
-		}
-		var results []result
-		onPaths(func(string) {
-			got := result{start, append([]float32(nil), acc...)}
-			AttendBlock(&got.st, got.acc, q, keys, values, stride, n, 0.25, make([]float32, n))
-			results = append(results, got)
-		})
-		a, b := results[0], results[len(results)-1]
-		if !sameBits(a.st.Max, b.st.Max) || !sameBits(a.st.Sum, b.st.Sum) {
-			t.Fatalf("state %v on one path, %v on the other", a.st, b.st)
-		}
-		for i := range a.acc {
-			if !sameBits(a.acc[i], b.acc[i]) {
-				t.Fatalf("head %d n %d: [%d] is %x on one path, %x on the other", head, n, i, a.acc[i], b.acc[i])
-			}
-		}
-	}
-}
-
-func TestAttendNothing(t *testing.T) {
-	var st Attn
-	acc := []float32{1, 2}
-	AttendBlock(&st, acc, acc, nil, nil, 2, 0, 1, nil)
-	if st.Sum != 0 || acc[0] != 0 {
-		t.Errorf("after no positions: %v %v", st, acc)
-	}
-}
-
 // TestSink compares the weights of keys beside a sink with the reference, wherever the sink lies
 // among the scores.
 func TestSink(t *testing.T) {
@@ -120,9 +54,9 @@ func TestSink(t *testing.T) {
 	}
 	weights := func(sink float32) []float32 {
 		var st Attn
-		acc, scores := make([]float32, n), make([]float32, n)
-		for j := range n { // the keys have a stride of their own: scores of one block at a time
-			AttendBlock(&st, acc, []float32{1}, v.Scores[j:], values[j*n:], n, 1, 1, scores)
+		acc := make([]float32, n)
+		for j := range n { // the keys have a stride of their own: one position at a time
+			attendFloats(&st, acc, []float32{1}, v.Scores[j:], values[j*n:], n, 1, 1)
 		}
 		st.Sink(acc, sink)
 		st.Normalize(acc)
@@ -169,8 +103,8 @@ func TestAttendLatent(t *testing.T) {
 	onPaths(func(path string) {
 		var st Attn
 		acc := make([]float32, value)
-		AttendBlock(&st, acc, q, keys, keys, stride, 20, 0.05, make([]float32, 20))
-		AttendBlock(&st, acc, q, keys[20*stride:], keys[20*stride:], stride, n-20, 0.05, make([]float32, 20))
+		attendFloats(&st, acc, q, keys, keys, stride, 20, 0.05)
+		attendFloats(&st, acc, q, keys[20*stride:], keys[20*stride:], stride, n-20, 0.05)
 		st.Normalize(acc)
 		for i := range acc {
 			if math.Abs(float64(acc[i])-want[i]) > 5e-6 {

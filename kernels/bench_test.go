@@ -80,23 +80,6 @@ func BenchmarkDot(b *testing.B) {
 	}
 }
 
-func BenchmarkAttendBlock(b *testing.B) {
-	const head, stride, n = 128, 4 * 128, 64
-	r := rand.New(rand.NewPCG(1, 2))
-	q, acc, scores := draw(r, head, tame), make([]float32, head), make([]float32, n)
-	keys, values := draw(r, n*stride, tame), draw(r, n*stride, tame)
-	onPaths(func(path string) {
-		b.Run(fmt.Sprintf("head=%d/n=%d/%s", head, n, path), func(b *testing.B) {
-			b.SetBytes(2 * 4 * head * n)
-			b.ReportAllocs()
-			for b.Loop() {
-				var st Attn
-				AttendBlock(&st, acc, q, keys, values, stride, n, 0.088, scores)
-			}
-		})
-	})
-}
-
 func BenchmarkRow(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, y, dst := draw(r, 2048, tame), draw(r, 2048, tame), make([]float32, 2048)

@@ -109,12 +109,12 @@ func productBits(r *rand.Rand, line func(string, []float32)) {
 		}
 	}
 	const head, n = 72, 40
-	acc, scores := make([]float32, head), make([]float32, n)
+	acc := make([]float32, head)
 	var st Attn
 	q := draw(r, head, exact)
 	for range 3 {
 		kv := draw(r, 2*n*head, exact)
-		AttendBlock(&st, acc, q, kv, kv[n*head:], head, n, 0.01, scores)
+		attendFloats(&st, acc, q, kv, kv[n*head:], head, n, 0.01)
 	}
 	line("attend", append(acc, st.Max, st.Sum))
 }
@@ -179,7 +179,7 @@ func quantisedBits(r *rand.Rand, line func(string, []float32)) {
 	RopeInterleaved(x, y[:size/2], y[size/2:])
 	line("rope interleaved", x)
 	var st Attn
-	AttendBlock(&st, dst[:72], x[:100], y, x, 100, 9, 0.01, make([]float32, 9))
+	attendFloats(&st, dst[:72], x[:100], y, x, 100, 9, 0.01)
 	st.Sink(dst[:72], st.Max-1)
 	st.Sink(dst[:72], st.Max+1)
 	line("sink", append(dst[:72:72], st.Max, st.Sum))

@@ -24,16 +24,11 @@ func Features() string {
 // dotFast is Dot of slices of one length, which is not 0.
 func dotFast(a, b []float32) float32 {
 	var dst [1]float32
-	dotRowsFast(dst[:], a, b, len(b))
-	return dst[0]
-}
-
-// dotRowsFast is dotRows for a q that is not empty.
-func dotRowsFast(dst, q, rows []float32, stride int) {
 	var w Matrix // assigned field by field: a literal would be copied
-	w.Rows, w.Cols, w.Stride = len(dst), len(q), 4*stride
-	w.Data = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(rows))), 4*len(rows))
-	mulTokens(dst, 0, q, 1, &w, 0, len(dst))
+	w.Rows, w.Cols, w.Stride = 1, len(a), 4*len(a)
+	w.Data = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), 4*len(b))
+	mulTokens(dst[:], 0, a, 1, &w, 0, 1)
+	return dst[0]
 }
 
 func addWeightedFast(acc, weights, values []float32, stride int) {

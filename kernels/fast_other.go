@@ -11,7 +11,6 @@ func Features() string { return "generic" }
 const unreachable = "kernels: no fast path on this architecture"
 
 func dotFast(_, _ []float32) float32                         { panic(unreachable) }
-func dotRowsFast(_, _, _ []float32, _ int)                   { panic(unreachable) }
 func decodeFast(_ []float32, _ *Matrix, _, _, _ int)         { panic(unreachable) }
 func addWeightedFast(_, _, _ []float32, _ int)               { panic(unreachable) }
 func mulRowsFast(_, _ []float32, _ int, _ *Matrix, _, _ int) { panic(unreachable) }

@@ -188,17 +188,15 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	defer pool.Close()
 	const n, rows, cols = 11, 70, 1000 // with tails of every sort
 	x, dst, weights := draw(r, n*cols, tame), make([]float32, n*rows), draw(r, cols, tame)
-	head, scores := make([]float32, 100), make([]float32, 10)
 	for _, f := range allFormats {
 		w := drawMatrix(r, f, rows, cols, tame)
 		for name, run := range map[string]func(){
-			"MatMul":      func() { pool.MatMul(dst, x, n, w) },
-			"Mul":         func() { Mul(dst, x, n, w) },
-			"Slice":       func() { pool.MatMul(dst, x, n, w.Slice(3, rows)) },
-			"DecodeRow":   func() { DecodeRow(weights[:w.Cols], w, 1) },
-			"Transposed":  func() { MulTransposed(weights[:w.Cols], x[:rows], w) },
-			"Dot":         func() { Dot(weights, x[:cols]) },
-			"AttendBlock": func() { AttendBlock(new(Attn), head, x[:100], x, x, 100, 10, 1, scores) },
+			"MatMul":     func() { pool.MatMul(dst, x, n, w) },
+			"Mul":        func() { Mul(dst, x, n, w) },
+			"Slice":      func() { pool.MatMul(dst, x, n, w.Slice(3, rows)) },
+			"DecodeRow":  func() { DecodeRow(weights[:w.Cols], w, 1) },
+			"Transposed": func() { MulTransposed(weights[:w.Cols], x[:rows], w) },
+			"Dot":        func() { Dot(weights, x[:cols]) },
 		} {
 			onPaths(func(path string) {
 				if got := testing.AllocsPerRun(20, run); got != 0 {
@@ -252,7 +250,6 @@ func TestWrongShapesPanic(t *testing.T) {
 		func() { Dot(floats(2), floats(3)) },
 		func() { RopeInterleaved(floats(5), floats(2), floats(2)) },
 		func() { SwiGLUClamped(floats(2), floats(2), floats(3), 1, 1) },
-		func() { AttendBlock(&Attn{}, floats(2), floats(2), floats(9), floats(5), 2, 3, 1, floats(3)) },
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			defer func() {
