@@ -123,11 +123,14 @@ func logitsAfter(tokens []int32) []float32 {
 }
 
 // continuation is what greedy decoding must produce.
-func continuation(prompt []int32, n int) []int32 {
+func continuation(prompt []int32, n int) []int32 { return remembered(prompt, n, len(prompt)+n) }
+
+// remembered is continuation of a model with so much memory.
+func remembered(prompt []int32, n, memory int) []int32 {
 	tokens := append([]int32(nil), prompt...)
 	for range n {
 		best := 0
-		logits := logitsAfter(tokens)[:testTokens]
+		logits := logitsAfter(tokens[max(0, len(tokens)-memory):])[:testTokens]
 		for i, l := range logits {
 			if l > logits[best] {
 				best = i

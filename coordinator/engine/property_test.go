@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/kernels"
 )
 
@@ -19,7 +20,12 @@ func TestRandomLife(t *testing.T) {
 	defer pool.Close()
 	rapid.Check(t, func(r *rapid.T) {
 		rows := rapid.IntRange(1, 40).Draw(r, "rows")
-		e, _ := start(t, rapid.IntRange(3, 12).Draw(r, "pages"), func(c *Config) {
+		pages := rapid.IntRange(3, 12).Draw(r, "pages")
+		memory := rapid.SampledFrom([]int{4096, 2, 40}).Draw(r, "memory") // 2 falls into loops
+		e, _ := start(t, pages, func(c *Config) {
+			if memory < 4096 {
+				forget(t, c, pages, memory, rows)
+			}
 			c.MaxRows, c.MaxLogits = rows, rapid.IntRange(1, rows).Draw(r, "logits")
 			c.MaxRunning = rapid.IntRange(1, 8).Draw(r, "running")
 			c.Draft = rapid.IntRange(0, 4).Draw(r, "draft")
@@ -43,7 +49,7 @@ func TestRandomLife(t *testing.T) {
 			}
 			callers.Go(func() {
 				defer leave()
-				live(t, events, p, n, min(e.Context()-len(p), n), leaveAfter, leave)
+				live(t, events, remembered(p, min(e.Context()-len(p), n), memory), leaveAfter, leave)
 			})
 		}
 		if rapid.IntRange(0, 4).Draw(r, "cut") == 0 {
@@ -54,8 +60,24 @@ func TestRandomLife(t *testing.T) {
 	})
 }
 
-// live reads a stream as a caller that may leave, and checks it.
-func live(t *testing.T, events <-chan Event, p []int32, n, room, leaveAfter int, leave func()) {
+// forget gives the model of c a short memory, and layers with a window of it on
+// a cache of the given pages for each.
+func forget(t *testing.T, c *Config, pages, memory, rows int) {
+	cache, err := kvcache.New(kvcache.Config{
+		Windows: []int{memory, 0}, Keys: 1, Values: 1, Step: rows, Prefix: true,
+		Bytes: int64(2*pages) * 8 * kvcache.PageTokens,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cache.Close() })
+	m := c.Model.(*fakeModel)
+	m.cache, m.memory, c.Cache = cache, memory, cache
+}
+
+// live reads a stream as a caller that may leave, and checks it: want is what
+// it says if it stays.
+func live(t *testing.T, events <-chan Event, want []int32, leaveAfter int, leave func()) {
 	var got []Event
 	for range max(leaveAfter, 0) {
 		event, ok := <-events
@@ -80,11 +102,10 @@ func live(t *testing.T, events <-chan Event, p []int32, n, room, leaveAfter int,
 		t.Errorf("%d final events among %d", ends, len(got))
 		return
 	}
-	want := continuation(p, min(n, room))
 	switch last(got).Finish {
 	case FinishLength:
 		if !slices.Equal(tokens(got), want) {
-			t.Errorf("prompt of %d: %d tokens that are not those of the model", len(p), len(tokens(got)))
+			t.Errorf("%d tokens that are not the %d of the model", len(tokens(got)), len(want))
 		}
 	case FinishCancelled, FinishError:
 		if g := tokens(got); leaveAfter < 0 && !slices.Equal(g, want[:len(g)]) {
