@@ -53,6 +53,7 @@ func TestPrefixIsShared(t *testing.T) {
 			}
 		})
 	}
+	e.Close() // the last step has been counted
 	if s := e.Stats(); s.PrefixHits != int64(2*pages+96+32) || s.PagesUsed != 0 || s.PagesCached == 0 {
 		t.Errorf("%+v", s)
 	}
