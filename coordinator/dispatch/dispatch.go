@@ -116,16 +116,12 @@ func (d *Dispatcher) Update(plan *shard.Plan, workers []Worker) { d.fleet.update
 
 // Table returns the routing table of now.
 func (d *Dispatcher) Table() *router.Table {
-	d.fleet.mu.Lock()
-	defer d.fleet.mu.Unlock()
-	return d.fleet.current.table
+	return d.fleet.newest().table
 }
 
 // Changed returns a channel that is closed when the table is replaced.
 func (d *Dispatcher) Changed() <-chan struct{} {
-	d.fleet.mu.Lock()
-	defer d.fleet.mu.Unlock()
-	return d.fleet.current.changed
+	return d.fleet.newest().changed
 }
 
 // Hops returns where the time of each present worker's calls went.

@@ -3,7 +3,7 @@
 // experts and adds up what comes back.
 //
 // Invariants:
-//   - One message per worker per layer; one reply per message.
+//   - One message per worker per layer and micro-batch; one reply per message.
 //   - Outputs are added in f32 in ascending expert order, whatever order and
 //     whichever workers they came from.
 //   - An expert is never skipped: a layer either has all of its outputs or

@@ -215,6 +215,13 @@ func (f *fleet) pin() *snapshot {
 	return f.pinned
 }
 
+// newest returns the newest snapshot, and leaves what is pinned.
+func (f *fleet) newest() *snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current
+}
+
 // unpin ends the step.
 func (f *fleet) unpin() {
 	f.mu.Lock()

@@ -114,6 +114,44 @@ func planOf(epoch uint64, workers map[shard.WorkerID][]int) *shard.Plan {
 	return p
 }
 
+// While one micro-batch of a step is routed again by a newer table, the other
+// may be at a worker that may drop its experts once that table is announced.
+func TestSettledBehindTwoFlights(t *testing.T) {
+	heard := make(chan uint64, 9)
+	r := newRig(t, func(c *Config) { c.OnSettled = func(epoch uint64) { heard <- epoch } })
+	a, b := startFake(t, "a"), startFake(t, "b")
+	r.serve(a, 0, 1, 2, 3)
+	r.serve(b)
+	r.awaitLanes()
+	onB := planOf(4, map[shard.WorkerID][]int{"b": {0, 1, 2, 3}})
+	r.d.Update(onB, r.workers)
+	r.d.Begin()
+	a.once(func(_ dispatchStream, _ *wire.Request, resp *wire.Response) error {
+		resp.Status, resp.Message = wire.StatusExpertNotHeld, "moved"
+		return nil
+	})
+	x, c := layer()
+	r.d.Send(0, 1, x, c)
+	r.d.Send(1, 1, x, c)
+	r.workers[1].Ready = ready(0, 1, 2, 3)
+	r.d.Update(onB, r.workers)
+	for micro := range Flights {
+		if len(heard) > 0 {
+			t.Fatalf("epoch %d is settled while micro-batch %d is at a", <-heard, micro)
+		}
+		if err := r.d.Receive(t.Context(), micro, make([]float32, len(x))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.calls.Load() != 2 || b.calls.Load() != 1 {
+		t.Errorf("calls: a %d, b %d", a.calls.Load(), b.calls.Load())
+	}
+	r.d.End(t.Context())
+	if epoch := <-heard; epoch != 4 {
+		t.Errorf("heard of epoch %d", epoch)
+	}
+}
+
 // OnSettled hears of an epoch only when its workers serve it and no step in
 // flight was routed by an older table, and never of an epoch twice or out of
 // order.

@@ -92,7 +92,7 @@ func (d *Dispatcher) reroute(
 	ctx context.Context, f *flight, began time.Time, cause error,
 ) error {
 	left := d.cfg.Patience - time.Since(began)
-	d.step = d.fleet.pin()
+	d.renew(f)
 	if d.step != f.at && left > 0 {
 		return nil
 	}
@@ -121,8 +121,20 @@ func (d *Dispatcher) reroute(
 	case <-timer.C:
 	case <-s.changed:
 	}
-	d.step = d.fleet.pin()
+	d.renew(f)
 	return nil
+}
+
+// renew makes the newest table the step's. The fleet counts on the older one
+// while another micro-batch is under way by it.
+func (d *Dispatcher) renew(f *flight) {
+	for i := range d.flights {
+		if other := &d.flights[i]; other != f && other.away {
+			d.step = d.fleet.newest()
+			return
+		}
+	}
+	d.step = d.fleet.pin()
 }
 
 // post routes a flight by the step's table and sends its calls.
