@@ -1,10 +1,10 @@
 package safetensors
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -14,14 +14,15 @@ const singleFile = "model.safetensors"
 // ErrNoWeights is the error of Open for a folder without any weight file.
 var ErrNoWeights = errors.New("holds neither " + singleFile + " nor " + indexFile)
 
-// Tensor is one tensor of a checkpoint. Data is row-major, little-endian and at any alignment; it
-// is a read-only view of the mapped File when it comes from a Checkpoint.
+// Tensor is one tensor of a checkpoint. Data is row-major, little-endian and at any alignment. When
+// it comes from a Checkpoint it is a read-only view of the mapped File, from byte Offset on.
 type Tensor struct {
-	Name  string
-	DType DType
-	Shape []int
-	Data  []byte
-	File  string
+	Name   string
+	DType  DType
+	Shape  []int
+	Data   []byte
+	File   string
+	Offset int64
 }
 
 // File is one weight file of a checkpoint: its plain name, its size, and its JSON header as stored.
@@ -34,6 +35,7 @@ type File struct {
 // Checkpoint is a validated, mapped folder of weights. Reading it is safe from any goroutine;
 // Close must not run while Data of its tensors is in use.
 type Checkpoint struct {
+	source  Source // nil if everything is in the folder
 	files   []*mapped
 	tensors map[string]located
 	names   []string
@@ -56,9 +58,14 @@ type located struct {
 
 // Open maps the checkpoint in dir: model.safetensors, or else the shards that
 // model.safetensors.index.json names. Every header is checked before Open returns.
-func Open(dir string) (*Checkpoint, error) {
-	c := &Checkpoint{tensors: make(map[string]located)}
-	if err := c.open(dir); err != nil {
+func Open(dir string) (*Checkpoint, error) { return OpenFrom(context.Background(), dir, nil) }
+
+// OpenFrom is Open for a checkpoint whose weight files come from source, and of which only the
+// index, if it has one, is in dir. Of the weights it reads the headers; whoever wants to see more
+// calls Fetch before. With a nil source it is Open.
+func OpenFrom(ctx context.Context, dir string, source Source) (*Checkpoint, error) {
+	c := &Checkpoint{source: source, tensors: make(map[string]located)}
+	if err := c.open(ctx, dir); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	for name, at := range c.tensors {
@@ -69,13 +76,18 @@ func Open(dir string) (*Checkpoint, error) {
 	return c, nil
 }
 
-func (c *Checkpoint) open(dir string) error {
-	_, err := os.Stat(filepath.Join(dir, singleFile))
+func (c *Checkpoint) open(ctx context.Context, dir string) error {
+	paths, err := c.paths(ctx, dir, singleFile)
+	if err == nil && c.source == nil {
+		if _, err = os.Stat(paths[0]); err != nil {
+			err = fmt.Errorf("open checkpoint: %w", err)
+		}
+	}
 	if err == nil {
-		return c.openSingle(dir)
+		return c.openSingle(ctx, paths[0])
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("open checkpoint: %w", err)
+		return err
 	}
 	weightMap, err := readIndex(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -84,13 +96,16 @@ func (c *Checkpoint) open(dir string) error {
 	if err != nil {
 		return err
 	}
-	return c.openShards(dir, weightMap)
+	return c.openShards(ctx, dir, weightMap)
 }
 
 // openSingle maps the one file; all of its tensors are the checkpoint's.
-func (c *Checkpoint) openSingle(dir string) error {
-	f, err := c.openFile(dir, singleFile)
+func (c *Checkpoint) openSingle(ctx context.Context, path string) error {
+	f, err := c.mapFile(singleFile, path)
 	if err != nil {
+		return err
+	}
+	if err := c.readHeaders(ctx); err != nil {
 		return err
 	}
 	for _, e := range f.entries {
@@ -101,7 +116,9 @@ func (c *Checkpoint) openSingle(dir string) error {
 
 // openShards maps the files of the index. Tensors of a shard that the index does not place there
 // are not part of the checkpoint.
-func (c *Checkpoint) openShards(dir string, weightMap map[string]string) error {
+func (c *Checkpoint) openShards(
+	ctx context.Context, dir string, weightMap map[string]string,
+) error {
 	byShard := make(map[string][]string)
 	for tensor, shard := range weightMap {
 		byShard[shard] = append(byShard[shard], tensor)
@@ -111,17 +128,26 @@ func (c *Checkpoint) openShards(dir string, weightMap map[string]string) error {
 		shards = append(shards, shard)
 	}
 	slices.Sort(shards)
-	for _, shard := range shards {
-		f, err := c.openFile(dir, shard)
+	paths, err := c.paths(ctx, dir, shards...)
+	if err != nil {
+		return err
+	}
+	for i, shard := range shards {
+		_, err := c.mapFile(shard, paths[i])
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s: names the shard %s, which is missing", indexFile, shard)
 		}
 		if err != nil {
 			return err
 		}
-		for _, e := range f.entries {
+	}
+	if err := c.readHeaders(ctx); err != nil {
+		return err
+	}
+	for i, shard := range shards {
+		for _, e := range c.files[i].entries {
 			if weightMap[e.Name] == shard {
-				c.tensors[e.Name] = located{f, e}
+				c.tensors[e.Name] = located{c.files[i], e}
 			}
 		}
 		slices.Sort(byShard[shard])
@@ -135,20 +161,34 @@ func (c *Checkpoint) openShards(dir string, weightMap map[string]string) error {
 	return nil
 }
 
-// openFile maps one file and checks its header.
-func (c *Checkpoint) openFile(dir, name string) (*mapped, error) {
-	data, err := mapFile(filepath.Join(dir, name))
+// mapFile maps one file, and adds it to the checkpoint's.
+func (c *Checkpoint) mapFile(name, path string) (*mapped, error) {
+	data, err := mapFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint: %w", err)
 	}
 	f := &mapped{name: name, data: data}
 	c.files = append(c.files, f)
-	size := int64(len(data))
-	if f.header, err = HeaderLength(data, size, name); err != nil {
-		return nil, err
+	return f, nil
+}
+
+// readHeaders checks the headers of all files.
+func (c *Checkpoint) readHeaders(ctx context.Context) error {
+	if err := c.fetchHeaders(ctx); err != nil {
+		return err
 	}
-	f.entries, err = ParseHeader(f.headerBytes(), size, name)
-	return f, err
+	for _, f := range c.files {
+		size := int64(len(f.data))
+		n, err := HeaderLength(f.data, size, f.name)
+		if err != nil {
+			return err
+		}
+		f.header = n
+		if f.entries, err = ParseHeader(f.headerBytes(), size, f.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *mapped) headerBytes() []byte { return f.data[prefixBytes : prefixBytes+f.header] }
@@ -165,7 +205,7 @@ func (c *Checkpoint) Tensor(name string) (Tensor, bool) {
 		DType: e.DType,
 		Shape: e.Shape,
 		Data:  at.file.data[e.Begin:e.End:e.End],
-		File:  at.file.name,
+		File:  at.file.name, Offset: e.Begin,
 	}, true
 }
 

@@ -18,6 +18,8 @@
 //     inside the checkpoint's folder.
 //   - Mapped bytes are read-only and off the Go heap. They are valid until Close, and the files
 //     must not be truncated while they are mapped.
+//   - Where a Source brings the bytes, only what was fetched may be looked at; Require refuses the
+//     rest. A folder needs neither, and costs nothing more.
 //   - Errors name the file and the tensor.
 //
 // Reading a checkpoint:
