@@ -35,7 +35,10 @@ type Config struct {
 	// ID names the coordinator across restarts; required.
 	ID string
 	// ModelDir is the checkpoint, ModelName what clients call it; required.
+	// Weights, if not nil, is where its weight files come from; it outlives the
+	// coordinator.
 	ModelDir, ModelName string
+	Weights             safetensors.Source
 	// RopeScaling replaces the rotary scaling of config.json: a JSON object as
 	// it would stand there; "" keeps it.
 	RopeScaling string
@@ -162,7 +165,7 @@ type Coordinator struct {
 
 // New opens the checkpoint, the tokenizer and the listening socket, so that
 // bad input is reported before anything runs.
-func New(cfg Config) (_ *Coordinator, err error) {
+func New(ctx context.Context, cfg Config) (_ *Coordinator, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -182,7 +185,7 @@ func New(cfg Config) (_ *Coordinator, err error) {
 	if c.tracing, err = obs.New(context.Background(), cfg.Tracing); err != nil {
 		return nil, err
 	}
-	if err = c.open(cfg.ModelDir); err != nil {
+	if err = c.open(ctx, cfg.ModelDir); err != nil {
 		return nil, err
 	}
 	early := http.Handler(http.HandlerFunc(c.loading))
@@ -191,18 +194,19 @@ func New(cfg Config) (_ *Coordinator, err error) {
 }
 
 // open reads everything of the checkpoint but the weights.
-func (c *Coordinator) open(dir string) (err error) {
+func (c *Coordinator) open(ctx context.Context, dir string) (err error) {
 	c.spec, err = model.ReadWith(dir, model.Options{RopeScaling: c.cfg.RopeScaling})
 	if err != nil {
 		return err
 	}
-	if c.checkpoint, err = safetensors.Open(dir); err != nil {
+	c.checkpoint, err = safetensors.OpenFrom(ctx, dir, c.cfg.Weights)
+	if err != nil {
 		return err
 	}
 	if err = c.spec.Check(c.checkpoint); err != nil {
 		return err
 	}
-	if c.fingerprint, err = c.spec.Fingerprint(dir, c.checkpoint); err != nil {
+	if c.fingerprint, err = c.spec.Fingerprint(ctx, dir, c.checkpoint); err != nil {
 		return err
 	}
 	if c.tokenizer, err = tokenizer.LoadDir(dir); err != nil {

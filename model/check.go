@@ -33,7 +33,7 @@ func (s *Spec) Check(ck *safetensors.Checkpoint) error {
 			continue
 		}
 		for _, e := range l.MoE.Experts {
-			check(e.tensors()...)
+			check(e.Tensors()...)
 		}
 	}
 	if wrong > maxProblems {

@@ -70,7 +70,7 @@ func allTensors(s *Spec) []Tensor {
 	for _, l := range s.Layers {
 		if l.MoE != nil {
 			for _, e := range l.MoE.Experts {
-				list = append(list, e.tensors()...)
+				list = append(list, e.Tensors()...)
 			}
 		}
 	}
@@ -204,7 +204,7 @@ func TestFingerprint(t *testing.T) {
 	of := func(dir string) string {
 		t.Helper()
 		s, ck := open(t, dir)
-		sum, err := s.Fingerprint(dir, ck)
+		sum, err := s.Fingerprint(t.Context(), dir, ck)
 		if err != nil {
 			t.Fatal(err)
 		}

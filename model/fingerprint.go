@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -20,8 +21,11 @@ const sampleBytes = 4096
 // every tensor outside the routed experts, and of one expert for each MoE layer.
 //
 // It is no checksum: a change in a part that is not sampled goes unnoticed. s was read from dir and
-// ck opened there.
-func (s *Spec) Fingerprint(dir string, ck *safetensors.Checkpoint) (string, error) {
+// ck opened there. What is sampled is fetched; the fingerprint does not tell where a checkpoint
+// comes from.
+func (s *Spec) Fingerprint(
+	ctx context.Context, dir string, ck *safetensors.Checkpoint,
+) (string, error) {
 	config, err := readBounded(dir, configFile)
 	if err != nil {
 		return "", err
@@ -34,22 +38,44 @@ func (s *Spec) Fingerprint(dir string, ck *safetensors.Checkpoint) (string, erro
 		writeField(h, []byte(f.Name))
 		writeField(h, f.Header)
 	}
-	sample := s.AttentionTensors()
+	sample, err := s.sample(ctx, ck)
+	if err != nil {
+		return "", fmt.Errorf("fingerprint %s: %w", dir, err)
+	}
+	for _, t := range sample {
+		writeField(h, []byte(t.name))
+		writeField(h, t.data)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// sampled is the beginning of a weight.
+type sampled struct {
+	name string
+	data []byte
+}
+
+// sample lists what of the weights goes into the fingerprint, and makes it present.
+func (s *Spec) sample(ctx context.Context, ck *safetensors.Checkpoint) ([]sampled, error) {
+	tensors := s.AttentionTensors()
 	for i, l := range s.Layers {
 		if l.MoE != nil {
 			e := l.MoE.Experts[i%len(l.MoE.Experts)]
-			sample = append(sample, e.tensors()...)
+			tensors = append(tensors, e.Tensors()...)
 		}
 	}
-	for _, want := range sample {
+	list := make([]sampled, len(tensors))
+	ranges := make([]safetensors.Range, len(tensors))
+	for i, want := range tensors {
 		t, err := want.Locate(ck)
 		if err != nil {
-			return "", fmt.Errorf("fingerprint %s: %w", dir, err)
+			return nil, err
 		}
-		writeField(h, []byte(want.Name))
-		writeField(h, t.Data[:min(len(t.Data), sampleBytes)])
+		list[i] = sampled{want.Name, t.Data[:min(len(t.Data), sampleBytes)]}
+		ranges[i] = t.Ranges()[0]
+		ranges[i].End = ranges[i].Begin + int64(len(list[i].data))
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return list, ck.Fetch(ctx, ranges, nil)
 }
 
 // writeField writes a length and the bytes, so that no two lists of fields hash alike.

@@ -50,7 +50,7 @@ func (s *Spec) releasedBytes(t Tensor) int64 {
 }
 
 func (m MLP) bytes(measure func(Tensor) int64) (size int64) {
-	for _, t := range m.tensors() {
+	for _, t := range m.Tensors() {
 		size += measure(t)
 	}
 	return size

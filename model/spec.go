@@ -233,12 +233,12 @@ type MoE struct {
 	Shared     *MLP
 }
 
-// tensors lists the weights that exist.
-func (m MLP) tensors() []Tensor { return existing(m.Gate, m.Up, m.Down) }
+// Tensors lists the weights and biases that exist.
+func (m MLP) Tensors() []Tensor { return existing(m.Gate, m.Up, m.Down) }
 
 // elements is the number of parameters.
 func (m MLP) elements() (n int64) {
-	for _, t := range m.tensors() {
+	for _, t := range m.Tensors() {
 		n += t.Elements()
 	}
 	return n
@@ -267,14 +267,14 @@ func (l *Layer) attentionTensors() []Tensor {
 		}
 	}
 	if l.Dense != nil {
-		return append(list, l.Dense.tensors()...)
+		return append(list, l.Dense.Tensors()...)
 	}
 	list = append(list, existing(l.MoE.Gate)...)
 	if l.MoE.Correction.Exists() {
 		list = append(list, l.MoE.Correction)
 	}
 	if l.MoE.Shared != nil {
-		list = append(list, l.MoE.Shared.tensors()...)
+		list = append(list, l.MoE.Shared.Tensors()...)
 	}
 	return list
 }

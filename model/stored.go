@@ -20,6 +20,32 @@ type Stored struct {
 	Scales       []byte
 	ScalesDType  safetensors.DType
 	ScalesStride int
+
+	offset, scalesOffset int64 // of Data and Scales in their files
+	scalesFile           string
+}
+
+// Ranges is where Data and Scales are: what must be present before they are read.
+func (s Stored) Ranges() []safetensors.Range {
+	list := []safetensors.Range{{File: s.File, Begin: s.offset, End: s.offset + int64(len(s.Data))}}
+	if s.Scales == nil {
+		return list
+	}
+	end := s.scalesOffset + int64(len(s.Scales))
+	return append(list, safetensors.Range{File: s.scalesFile, Begin: s.scalesOffset, End: end})
+}
+
+// Ranges is where a checkpoint keeps weights. The spec has passed Check with it.
+func Ranges(ck *safetensors.Checkpoint, tensors ...Tensor) ([]safetensors.Range, error) {
+	var list []safetensors.Range
+	for _, t := range tensors {
+		s, err := t.Locate(ck)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s.Ranges()...)
+	}
+	return list, nil
 }
 
 // Bytes is the size of the weight and of its scales: what is read of the checkpoint for it.
@@ -37,7 +63,7 @@ func (t Tensor) Bytes(ck *safetensors.Checkpoint) int64 {
 
 // Bytes is the size of all weights, biases and scales.
 func (m MLP) Bytes(ck *safetensors.Checkpoint) (n int64) {
-	for _, t := range m.tensors() {
+	for _, t := range m.Tensors() {
 		n += t.Bytes(ck)
 	}
 	return n
@@ -75,9 +101,12 @@ func (t Tensor) Locate(ck *safetensors.Checkpoint) (Stored, error) {
 			got.File, t.Name, got.Shape, want)
 	}
 	row := rowBytes(got.DType, t.Shape)
-	s := Stored{File: got.File, DType: got.DType, Data: got.Data, Stride: row}
+	s := Stored{
+		File: got.File, DType: got.DType, Data: got.Data, Stride: row, offset: got.Offset,
+	}
 	if p := t.Part; p != nil {
 		s.Data = s.Data[p.Index*p.Rows*row:][:p.Rows*row][p.First*row:]
+		s.offset += int64((p.Index*p.Rows + p.First) * row)
 		s.Stride = p.Step * row
 	}
 	switch _, scaled := ck.Tensor(t.Scales); {
@@ -132,9 +161,11 @@ func (t Tensor) locateScales(ck *safetensors.Checkpoint, s *Stored, mx bool) err
 			got.File, t.Scales, got.DType, formats)
 	}
 	s.Scales, s.ScalesDType = got.Data, got.DType
+	s.scalesFile, s.scalesOffset = got.File, got.Offset
 	if mx {
 		p, row := t.Part, t.Shape[1]/mxGroup
 		s.Scales = s.Scales[p.Index*p.Rows*row:][:p.Rows*row][p.First*row:]
+		s.scalesOffset += int64((p.Index*p.Rows + p.First) * row)
 		s.ScalesStride = p.Step * row
 	}
 	return nil

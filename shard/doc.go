@@ -10,6 +10,8 @@
 //     an expert moves only if its owner left or holds more than its share.
 //   - A Store never hands out an expert before all of its weights are mapped,
 //     checked and read once.
+//   - What a checkpoint from elsewhere has not made present is never read: View
+//     and Vector refuse it.
 //
 // The package knows nothing of networks, membership or requests.
 package shard

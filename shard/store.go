@@ -68,22 +68,28 @@ func (s *Store) Held() []Set {
 // Bytes is the size of the experts held.
 func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
-// Load makes the given experts of a layer ready: their pages are read once, so
-// that the first token does not wait for the disk. progress, if not nil, is
-// told the bytes of each expert as it becomes ready. Experts that were ready
-// before an error stay so.
+// Load makes the given experts of a layer ready: they are fetched where the
+// checkpoint comes from elsewhere, and their pages are read once, so that the
+// first token does not wait for the disk. progress, if not nil, is told the
+// bytes of each expert, as they arrive or as it becomes ready. Experts that were
+// ready before an error stay so.
 func (s *Store) Load(
 	ctx context.Context, layer int, experts Set, progress func(bytes int64),
 ) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range experts.Experts() {
-		if !s.has(layer, e) {
-			return fmt.Errorf("load expert %d of layer %d: the model has no such expert", e, layer)
-		}
-		if s.experts[layer][e].Load() != nil {
-			continue
-		}
+	missing, err := s.missing(layer, experts)
+	if err != nil {
+		return err
+	}
+	var tensors []model.Tensor
+	for _, e := range missing {
+		tensors = append(tensors, s.spec.Layers[layer].MoE.Experts[e].Tensors()...)
+	}
+	if progress, err = Fetch(ctx, s.ck, tensors, progress); err != nil {
+		return fmt.Errorf("load experts of layer %d: %w", layer, err)
+	}
+	for _, e := range missing {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("load experts of layer %d: %w", layer, err)
 		}
@@ -98,6 +104,20 @@ func (s *Store) Load(
 		}
 	}
 	return nil
+}
+
+// missing lists those of the experts of a layer that are not ready.
+func (s *Store) missing(layer int, experts Set) ([]int, error) {
+	var missing []int
+	for _, e := range experts.Experts() {
+		if !s.has(layer, e) {
+			return nil, fmt.Errorf("load expert %d of layer %d: the model has no such expert", e, layer)
+		}
+		if s.experts[layer][e].Load() == nil {
+			missing = append(missing, e)
+		}
+	}
+	return missing, nil
 }
 
 // Drop forgets the given experts of a layer, if it holds them. Work that already holds one may

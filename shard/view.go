@@ -16,7 +16,7 @@ import (
 // every result is refused: NaN, infinity, and scales that are no numbers.
 func View(ck *safetensors.Checkpoint, want model.Linear) (kernels.Matrix, error) {
 	w := want.Weight
-	s, err := w.Locate(ck)
+	s, err := locate(ck, w)
 	if err != nil {
 		return kernels.Matrix{}, err
 	}
@@ -46,9 +46,21 @@ func View(ck *safetensors.Checkpoint, want model.Linear) (kernels.Matrix, error)
 	return m, err
 }
 
+// locate finds a weight that is to be read now.
+func locate(ck *safetensors.Checkpoint, want model.Tensor) (model.Stored, error) {
+	s, err := want.Locate(ck)
+	if err != nil || ck.Whole() {
+		return s, err
+	}
+	if err := ck.Require(s.Ranges()...); err != nil {
+		return s, fmt.Errorf("tensor %s: %w", want.Name, err)
+	}
+	return s, nil
+}
+
 // Vector returns a one-dimensional weight of the checkpoint in f32.
 func Vector(ck *safetensors.Checkpoint, want model.Tensor) ([]float32, error) {
-	s, err := want.Locate(ck)
+	s, err := locate(ck, want)
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/membership"
+	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/model"
 	"github.com/conclave-serve/conclave/shard"
 )
@@ -14,10 +16,27 @@ import (
 // far. More often would make every coordinator rebuild its table for little.
 const reportEvery = 500 * time.Millisecond
 
-// follow brings the store in line with every new plan until ctx ends.
+// loadAgainAfter is the time between tries to read experts from an origin that is away, each of
+// which has been patient already.
+const loadAgainAfter = 5 * time.Second
+
+// follow brings the store in line with every new plan until ctx ends. Where weights come from
+// elsewhere and cannot be had now, it keeps what it has and tries again.
 func (w *Worker) follow(ctx context.Context, states <-chan membership.State) error {
-	for state := range states {
-		w.state.Store(&state)
+	again := time.NewTimer(0)
+	again.Stop()
+	defer again.Stop()
+	var state membership.State
+	for {
+		select {
+		case newer, ok := <-states:
+			if !ok {
+				return nil
+			}
+			state = newer
+			w.state.Store(&newer)
+		case <-again.C:
+		}
 		plan := w.planOf(state)
 		if plan == nil {
 			continue
@@ -26,13 +45,17 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			if !errors.Is(err, safetensors.ErrFetch) {
+				return err
+			}
+			w.log.Error("experts not loaded; trying again", "err", err, "wait", loadAgainAfter)
+			again.Reset(loadAgainAfter)
+			continue
 		}
 		if state.Connected && everyTableHas(plan.Epoch, w.id.Model, state) {
 			w.free(ctx, plan)
 		}
 	}
-	return nil
 }
 
 // planOf decodes the plan of a state; nil if there is none for this worker's

@@ -2,9 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +57,7 @@ func openTownHall(t *testing.T) *townHall {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ck.Close() })
-	if h.fingerprint, err = h.spec.Fingerprint(checkpointDir, ck); err != nil {
+	if h.fingerprint, err = h.spec.Fingerprint(t.Context(), checkpointDir, ck); err != nil {
 		t.Fatal(err)
 	}
 	h.states = h.client.Watch(t.Context())
@@ -80,8 +83,14 @@ type runningWorker struct {
 
 func (h *townHall) start(id string) *runningWorker {
 	h.t.Helper()
-	w, err := New(Config{
+	return h.startFrom(id, nil)
+}
+
+func (h *townHall) startFrom(id string, weights safetensors.Source) *runningWorker {
+	h.t.Helper()
+	w, err := New(h.t.Context(), Config{
 		ID: id, ModelDir: checkpointDir, Registry: h.registry(), Threads: 1, DrainTimeout: patience,
+		Weights: weights,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -229,6 +238,56 @@ func TestWorkerLife(t *testing.T) {
 	}
 }
 
+// brokenOrigin has the weights of the test's folder, and may be away.
+type brokenOrigin struct {
+	away   atomic.Bool
+	missed chan struct{}
+}
+
+func (o *brokenOrigin) Paths(_ context.Context, names ...string) ([]string, error) {
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(checkpointDir, name)
+		if _, err := os.Stat(path); err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+func (o *brokenOrigin) Fetch(context.Context, []safetensors.Range, func(int64)) error {
+	if !o.away.Load() {
+		return nil
+	}
+	select {
+	case o.missed <- struct{}{}:
+	default:
+	}
+	return errors.New("the origin is away")
+}
+
+func (o *brokenOrigin) Present(safetensors.Range) bool { return true }
+
+// A worker whose weights cannot be had keeps what it serves, and loads the rest later.
+func TestOriginAway(t *testing.T) {
+	h := openTownHall(t)
+	origin := &brokenOrigin{missed: make(chan struct{}, 1)}
+	w := h.startFrom("w", origin)
+	h.until("it to join", func(s membership.State) bool { return s.Workers["w"].Addr != "" })
+	h.decree(map[shard.WorkerID]shard.Set{"w": shard.NewSet(0, 1)})
+	h.awaitReady("w", "0-1")
+	origin.away.Store(true)
+	h.decree(map[shard.WorkerID]shard.Set{"w": shard.NewSet(0, 1, 2)})
+	<-origin.missed
+	if !holds(w, "0-1") {
+		t.Errorf("it holds %v", w.store.Held())
+	}
+	origin.away.Store(false)
+	h.settle() // any news makes it try again at once
+	h.awaitReady("w", "0-2")
+}
+
 func TestTakeover(t *testing.T) {
 	h := openTownHall(t)
 	old := h.start("w")
@@ -265,7 +324,7 @@ func TestNewReportsBadInput(t *testing.T) {
 		"config.json":                         {ID: "w", ModelDir: t.TempDir()},
 		"listen for coordinators":             {ID: "w", ModelDir: checkpointDir, Listen: "999.999.999.999:1"},
 	} {
-		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("got %v, want %q", err, says)
 		}
 	}

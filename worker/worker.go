@@ -22,8 +22,10 @@ import (
 type Config struct {
 	// ID names the worker across restarts; required.
 	ID string
-	// ModelDir is the checkpoint; required.
+	// ModelDir is the checkpoint; required. Weights, if not nil, is where its weight
+	// files come from; it outlives the worker.
 	ModelDir string
+	Weights  safetensors.Source
 	// Listen is the address of the expert service; default "127.0.0.1:0".
 	// Advertise is the host (with or without port) that coordinators dial;
 	// default: the host of Listen.
@@ -95,7 +97,7 @@ type Worker struct {
 
 // New opens the checkpoint and the listening socket, so that bad input is
 // reported before anything runs.
-func New(cfg Config) (_ *Worker, err error) {
+func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -108,14 +110,15 @@ func New(cfg Config) (_ *Worker, err error) {
 	if w.spec, err = model.Read(cfg.ModelDir); err != nil {
 		return nil, err
 	}
-	if w.checkpoint, err = safetensors.Open(cfg.ModelDir); err != nil {
+	w.checkpoint, err = safetensors.OpenFrom(ctx, cfg.ModelDir, cfg.Weights)
+	if err != nil {
 		return nil, err
 	}
 	if err = w.spec.Check(w.checkpoint); err != nil {
 		return nil, err
 	}
 	w.id = Identity{ID: cfg.ID, Incarnation: membership.NewIncarnation()}
-	if w.id.Model, err = w.spec.Fingerprint(cfg.ModelDir, w.checkpoint); err != nil {
+	if w.id.Model, err = w.spec.Fingerprint(ctx, cfg.ModelDir, w.checkpoint); err != nil {
 		return nil, err
 	}
 	if w.listener, err = net.Listen("tcp", cfg.Listen); err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/conclave-serve/conclave/coordinator"
@@ -56,11 +55,12 @@ func (f *serveFlags) validate() error {
 type coordinatorCommand struct {
 	clusterFlags
 	serveFlags
-	ID         string `help:"Name of this coordinator; default: the host's name."`
-	Model      string `help:"Directory of the checkpoint." required:"" type:"existingdir" placeholder:"DIR"`
-	Listen     string `help:"Address of the HTTP API." default:":8080"`
-	MinWorkers int    `help:"Workers that the first placement waits for." default:"1"`
-	Threads    int    `help:"Cores to compute on; 0: all." default:"0"`
+	hubFlags
+	ID         string    `help:"Name of this coordinator; default: the host's name."`
+	Model      modelPath `help:"Checkpoint: a directory, or the URL of one, of which only the coordinator's part is read." required:"" placeholder:"DIR|URL"`
+	Listen     string    `help:"Address of the HTTP API." default:":8080"`
+	MinWorkers int       `help:"Workers that the first placement waits for." default:"1"`
+	Threads    int       `help:"Cores to compute on; 0: all." default:"0"`
 }
 
 // Validate implements kong's check of the command line.
@@ -81,9 +81,15 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	name := cmp.Or(f.ModelName, filepath.Base(filepath.Clean(f.Model)))
-	k, err := coordinator.New(coordinator.Config{
-		ID: id, ModelDir: f.Model, ModelName: name, Listen: f.Listen, Advertise: f.Advertise,
+	name := cmp.Or(f.ModelName, f.Model.name())
+	m, err := f.openModel(ctx, f.Model, smallFiles(), log)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	k, err := coordinator.New(ctx, coordinator.Config{
+		ID: id, ModelDir: m.dir, Weights: m.weights, ModelName: name,
+		Listen: f.Listen, Advertise: f.Advertise,
 		RopeScaling: f.RopeScaling, ToolFormat: f.ToolFormat,
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,

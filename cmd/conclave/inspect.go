@@ -2,14 +2,17 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/hub"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/tokenizer"
 	"github.com/conclave-serve/conclave/model"
@@ -17,16 +20,22 @@ import (
 
 // inspectCommand shows what checkpoints are and need.
 type inspectCommand struct {
-	Paths []string `arg:"" name:"path" help:"Folder of a checkpoint, with or without weights, or a config.json; several side by side."`
+	hubFlags
+	Paths []string `arg:"" name:"path" help:"Folder of a checkpoint, with or without weights, its URL, or a config.json; several side by side."`
 	JSON  bool     `help:"Print JSON."`
 }
 
 // Run implements kong's command.
-func (f *inspectCommand) Run() error {
+func (f *inspectCommand) Run(ctx context.Context, c *cli) error {
 	list := make([]*inspection, len(f.Paths))
 	for i, path := range f.Paths {
 		var err error
-		if list[i], err = inspect(path); err != nil {
+		if hub.IsURL(path) {
+			list[i], err = f.inspectURL(ctx, path, c.Log.logger())
+		} else {
+			list[i], err = inspect(ctx, path)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -84,8 +93,24 @@ type inspection struct {
 	UnusedBytes    int64  `json:"unused_bytes"`
 }
 
+// inspectURL reads a folder elsewhere: small files, and the headers of the weights.
+func (f *inspectCommand) inspectURL(
+	ctx context.Context, where string, log *slog.Logger,
+) (*inspection, error) {
+	m, err := f.openModel(ctx, modelPath(where), smallFiles(), log)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	i, err := inspectFolder(ctx, m)
+	if err == nil {
+		i.Path = where
+	}
+	return i, err
+}
+
 // inspect reads a folder, or a config.json alone.
-func inspect(path string) (*inspection, error) {
+func inspect(ctx context.Context, path string) (*inspection, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -100,14 +125,18 @@ func inspect(path string) (*inspection, error) {
 		i.setSizes("config", spec.Sizes(nil))
 		return i, nil
 	}
-	spec, err := model.Read(path)
+	return inspectFolder(ctx, &openedModel{dir: path})
+}
+
+func inspectFolder(ctx context.Context, m *openedModel) (*inspection, error) {
+	spec, err := model.Read(m.dir)
 	if err != nil {
 		return nil, err
 	}
 	i := describe(spec)
-	i.Path = path
-	text := cmp.Or(i.readTokenizer(path), i.readTemplate(path)) // they share a file
-	return i, errors.Join(text, i.readWeights(path, spec))
+	i.Path = m.dir
+	text := cmp.Or(i.readTokenizer(m.dir), i.readTemplate(m.dir)) // they share a file
+	return i, errors.Join(text, i.readWeights(ctx, m, spec))
 }
 
 func (i *inspection) setSizes(from string, s model.Sizes) {
@@ -156,8 +185,10 @@ func (i *inspection) readTemplate(dir string) error {
 }
 
 // readWeights checks and measures the weights of the folder, if it has any.
-func (i *inspection) readWeights(dir string, spec *model.Spec) (err error) {
-	ck, err := safetensors.Open(dir)
+func (i *inspection) readWeights(
+	ctx context.Context, m *openedModel, spec *model.Spec,
+) (err error) {
+	ck, err := safetensors.OpenFrom(ctx, m.dir, m.weights)
 	if errors.Is(err, safetensors.ErrNoWeights) {
 		i.setSizes("config", spec.Sizes(nil))
 		return nil
@@ -176,6 +207,9 @@ func (i *inspection) readWeights(dir string, spec *model.Spec) (err error) {
 
 // title is the column's head: the name that people give the checkpoint.
 func (i *inspection) title() string {
+	if hub.IsURL(i.Path) {
+		return hub.ModelName(i.Path)
+	}
 	path, err := filepath.Abs(i.Path)
 	if err != nil {
 		path = i.Path

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func TestInspectPublished(t *testing.T) {
 		{"glm-4.6", "352.80 B", "33.63 B", 376_832, 0, 0, 0, 0, "θ 1,000,000, 64 dims"},
 		{"glm-4.5-air", "106.85 B", "13.42 B", 188_416, 0, 0, 0, 0, "1, recognised, not used"},
 	} {
-		i, err := inspect(config(c.name))
+		i, err := inspect(t.Context(), config(c.name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +95,7 @@ func TestInspectPublished(t *testing.T) {
 // TestInspectFolder: with weights sizes are theirs, without they are computed, and come out the same.
 func TestInspectFolder(t *testing.T) {
 	golden := filepath.Join("..", "..", "testdata", "golden", "qwen3moe-nonorm-bf16")
-	full, err := inspect(golden)
+	full, err := inspect(t.Context(), golden)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestInspectFolder(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bare, err := inspect(dir)
+	bare, err := inspect(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestInspectFolder(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("too short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inspect(dir); err == nil || !strings.Contains(err.Error(), "model.safetensors") {
+	if _, err := inspect(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "model.safetensors") {
 		t.Errorf("broken weights: error %v", err)
 	}
 }
@@ -157,8 +158,8 @@ func TestInspectText(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		i, err := inspect(dir)
-		_, _, upErr := new(upCommand).expertSize(dir)
+		i, err := inspect(t.Context(), dir)
+		_, _, upErr := new(upCommand).expertSize(t.Context(), modelPath(dir), slog.New(slog.DiscardHandler))
 		for _, err := range []error{err, upErr} {
 			if c.want == "" && err != nil || c.want != "" &&
 				(err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -175,7 +176,7 @@ func TestInspectText(t *testing.T) {
 func TestInspectColumns(t *testing.T) {
 	var list []*inspection
 	for _, name := range []string{"qwen3-8b", "gpt-oss-20b"} {
-		i, err := inspect(config(name))
+		i, err := inspect(t.Context(), config(name))
 		if err != nil {
 			t.Fatal(err)
 		}

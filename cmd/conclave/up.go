@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -29,10 +30,11 @@ import (
 // upCommand runs everything on this machine.
 type upCommand struct {
 	serveFlags
-	Model   string `help:"Directory of the checkpoint; default: the built-in demo model." type:"existingdir" placeholder:"DIR"`
-	Workers int    `help:"Number of workers." default:"2"`
-	Listen  string `help:"Address of the HTTP API." default:"127.0.0.1:8080"`
-	Verbose bool   `help:"Show what the processes log, not only warnings." short:"v"`
+	hubFlags
+	Model   modelPath `help:"Checkpoint: a directory, or the URL of one; default: the built-in demo model." placeholder:"DIR|URL"`
+	Workers int       `help:"Number of workers." default:"2"`
+	Listen  string    `help:"Address of the HTTP API." default:"127.0.0.1:8080"`
+	Verbose bool      `help:"Show what the processes log, not only warnings." short:"v"`
 }
 
 // Validate implements kong's check of the command line.
@@ -45,7 +47,7 @@ func (f *upCommand) Validate() error {
 
 // Run implements kong's command.
 func (f *upCommand) Run(ctx context.Context, c *cli) error {
-	cfg, err := f.config(c)
+	cfg, err := f.config(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -56,24 +58,22 @@ func (f *upCommand) Run(ctx context.Context, c *cli) error {
 	return local.Run(ctx, cfg, secondInterrupt(ctx, ended))
 }
 
-func (f *upCommand) config(c *cli) (local.Config, error) {
+func (f *upCommand) config(ctx context.Context, c *cli) (local.Config, error) {
 	var cfg local.Config
 	executable, err := os.Executable()
 	if err != nil {
 		return cfg, fmt.Errorf("find this program: %w", err)
 	}
 	cache := cacheDir()
-	dir, name := f.Model, cmp.Or(f.ModelName, demo.Name)
-	if dir == "" {
-		if dir, err = demo.Unpack(filepath.Join(cache, "models")); err != nil {
+	where, name := f.Model, cmp.Or(f.ModelName, demo.Name)
+	if where == "" {
+		dir, err := demo.Unpack(filepath.Join(cache, "models"))
+		if err != nil {
 			return cfg, err
 		}
+		where = modelPath(dir)
 	} else {
-		name = cmp.Or(f.ModelName, filepath.Base(filepath.Clean(dir)))
-	}
-	experts, bytes, err := f.expertSize(dir)
-	if err != nil {
-		return cfg, err
+		name = cmp.Or(f.ModelName, where.name())
 	}
 	level := c.Log.Level
 	if !f.Verbose && level == 0 {
@@ -84,13 +84,17 @@ func (f *upCommand) config(c *cli) (local.Config, error) {
 	if log.Format == "auto" {
 		log.Format = "text" // one form for all, also when it goes to a file
 	}
+	experts, bytes, err := f.expertSize(ctx, where, log.logger())
+	if err != nil {
+		return cfg, err
+	}
 	logging := []string{"--log-level", level.String(), "--log-format", log.Format}
 	cfg = local.Config{
-		Executable: executable, Env: append(childEnv(), f.env()...),
+		Executable: executable, Env: slices.Concat(childEnv(), f.env(), f.hubEnv()),
 		Dir: filepath.Join(cache, local.DirName(f.Listen)), Listen: f.Listen,
 		Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
-		Coordinator: append(f.coordinatorArgs(dir, name), logging...),
-		Worker:      append(f.workerArgs(dir), logging...),
+		Coordinator: append(f.coordinatorArgs(string(where), name), logging...),
+		Worker:      append(f.workerArgs(string(where)), logging...),
 		StopTimeout: f.DrainTimeout + stopMargin,
 		Output:      os.Stderr, Log: log.logger(), Progress: newProgress(name, log.logger()),
 		Ready: func(string) { f.greet(name) },
@@ -108,7 +112,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
-	}, slices.Concat(f.args(), f.traceArgs())...)
+	}, slices.Concat(f.args(), f.traceArgs(), f.hubArgs())...)
 }
 
 // stopMargin is what a child needs to stop beyond its drain timeout.
@@ -118,10 +122,10 @@ const stopMargin = 5 * time.Second
 // time, the coordinator before and after them.
 func (f *upCommand) workerArgs(dir string) []string {
 	threads := max(1, runtime.NumCPU()/f.Workers)
-	return []string{
+	return append([]string{
 		"--model", dir, "--listen", "127.0.0.1:0", "--threads", strconv.Itoa(threads),
 		"--drain-timeout", f.DrainTimeout.String(),
-	}
+	}, f.hubArgs()...)
 }
 
 // greet says how to use what is running.
@@ -150,12 +154,20 @@ Ctrl-C stops it.
 
 // expertSize counts a checkpoint's routed experts and their bytes; it also
 // finds most of what may be wrong with a checkpoint before anything starts.
-func (f *upCommand) expertSize(dir string) (experts int, bytes int64, err error) {
+func (f *upCommand) expertSize(
+	ctx context.Context, where modelPath, log *slog.Logger,
+) (experts int, bytes int64, err error) {
+	m, err := f.openModel(ctx, where, smallFiles(), log)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer m.close()
+	dir := m.dir
 	spec, err := model.ReadWith(dir, model.Options{RopeScaling: f.RopeScaling})
 	if err != nil {
 		return 0, 0, err
 	}
-	checkpoint, err := safetensors.Open(dir)
+	checkpoint, err := safetensors.OpenFrom(ctx, dir, m.weights)
 	if err != nil {
 		return 0, 0, err
 	}

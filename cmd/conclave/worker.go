@@ -11,8 +11,9 @@ import (
 // workerCommand runs a worker.
 type workerCommand struct {
 	clusterFlags
+	hubFlags
 	ID           string        `help:"Name of this worker, kept across restarts; default: the host's name."`
-	Model        string        `help:"Directory of the checkpoint." required:"" type:"existingdir" placeholder:"DIR"`
+	Model        modelPath     `help:"Checkpoint: a directory, or the URL of one, of which only this worker's part is read." required:"" placeholder:"DIR|URL"`
 	Listen       string        `help:"Address of the expert service." default:":7070"`
 	Zone         string        `help:"Failure domain, such as a rack."`
 	Memory       byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
@@ -39,8 +40,13 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(worker.Config{
-		ID: id, ModelDir: f.Model, Listen: f.Listen, Advertise: f.Advertise,
+	m, err := f.openModel(ctx, f.Model, workerFiles(), log)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	w, err := worker.New(ctx, worker.Config{
+		ID: id, ModelDir: m.dir, Weights: m.weights, Listen: f.Listen, Advertise: f.Advertise,
 		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
 		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,

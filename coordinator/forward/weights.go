@@ -94,6 +94,10 @@ func (b *binder) layer(l *model.Layer) layerWeights {
 func bind(
 	ctx context.Context, spec *model.Spec, ck *safetensors.Checkpoint, progress func(int64),
 ) (*weights, error) {
+	progress, err := shard.Fetch(ctx, ck, spec.AttentionTensors(), progress)
+	if err != nil {
+		return nil, fmt.Errorf("load attention weights: %w", err)
+	}
 	b := &binder{ctx: ctx, ck: ck, progress: progress}
 	w := &weights{
 		embed:     b.matrix(model.Linear{Weight: spec.Embed}),
