@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -138,14 +139,13 @@ func (f *file) fetchOnce(ctx context.Context, s span, told func(span)) (n int64,
 	if err != nil {
 		return 0, err
 	}
+	body := &aliveReader{a.Body, alive}
 	chunk := make([]byte, min(chunkBytes, got.bytes()))
 	for n < got.bytes() {
-		part := chunk[:min(int64(len(chunk)), got.bytes()-n)]
-		k, err := a.Body.Read(part)
-		alive()
+		k, err := io.ReadFull(body, chunk[:min(int64(len(chunk)), got.bytes()-n)])
 		if k > 0 {
 			at := got.begin + n
-			if _, err := f.data.WriteAt(part[:k], at); err != nil {
+			if _, err := f.data.WriteAt(chunk[:k], at); err != nil {
 				return n, &refusal{fmt.Errorf("write the cache: %w", diskError(err))}
 			}
 			came := span{at, at + int64(k)}
@@ -153,7 +153,7 @@ func (f *file) fetchOnce(ctx context.Context, s span, told func(span)) (n int64,
 			n += came.bytes()
 			told(came)
 		}
-		if err != nil && n < got.bytes() {
+		if err != nil {
 			return n, bodyError(ctx, err)
 		}
 	}

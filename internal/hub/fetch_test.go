@@ -306,3 +306,17 @@ func TestCancelledFetchEnds(t *testing.T) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
+
+func BenchmarkFetch(b *testing.B) {
+	const size = 64 * mib
+	o := newOrigin(b, size)
+	b.SetBytes(size)
+	for b.Loop() {
+		b.StopTimer()
+		m := o.open(b, o.config(b.TempDir()))
+		b.StartTimer()
+		if err := m.Fetch(b.Context(), ranges(span{0, size}), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

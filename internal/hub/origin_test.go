@@ -50,7 +50,7 @@ func sha(data []byte) string {
 }
 
 // newOrigin serves a config.json and a weight file of random bytes, under /org/model/.
-func newOrigin(t *testing.T, weightBytes int) *origin {
+func newOrigin(t testing.TB, weightBytes int) *origin {
 	t.Helper()
 	weights := make([]byte, weightBytes)
 	rng := rand.NewChaCha8([32]byte{1})
@@ -143,7 +143,7 @@ func (o *origin) config(cache string) Config {
 }
 
 // open opens the model, and closes it at the end of the test.
-func (o *origin) open(t *testing.T, cfg Config) *Model {
+func (o *origin) open(t testing.TB, cfg Config) *Model {
 	t.Helper()
 	m, err := Open(t.Context(), cfg, "config.json")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -47,13 +48,16 @@ func temporary(err error) bool {
 	return !errors.As(err, &refused)
 }
 
+// troubling is the number of failures in a row that somebody should hear of.
+const troubling = 3
+
 // retry repeats try until it returns nil, an error that stays, or only errors for as long as
 // patience. try tells whether it came any further.
 func (c *client) retry(
 	ctx context.Context, name string, patience time.Duration, try func() (bool, error),
 ) error {
 	last, wait := time.Now(), c.pace.first
-	for {
+	for tries := 1; ; tries++ {
 		further, err := try()
 		switch {
 		case err == nil:
@@ -64,7 +68,7 @@ func (c *client) retry(
 			return c.fileError(name, err)
 		}
 		if further {
-			last, wait = time.Now(), c.pace.first
+			last, wait, tries = time.Now(), c.pace.first, 1
 		}
 		if time.Since(last) > patience {
 			return c.fileError(name, fmt.Errorf("gave up after %v: %w", patience, err))
@@ -73,8 +77,12 @@ func (c *client) retry(
 		if status := new(statusError); errors.As(err, &status) {
 			pause = max(pause, status.after)
 		}
-		c.log.Warn("reading the model again", "file", name, "from", c.base.Host, "err", err,
-			"wait", pause)
+		level := slog.LevelInfo
+		if tries >= troubling {
+			level = slog.LevelWarn
+		}
+		c.log.Log(ctx, level, "reading the model again", "file", name, "from", c.base.Host,
+			"err", err, "wait", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

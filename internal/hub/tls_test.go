@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,7 +14,9 @@ import (
 
 func TestOwnAuthority(t *testing.T) {
 	o := newOrigin(t, mib)
-	secure := httptest.NewTLSServer(o)
+	secure := httptest.NewUnstartedServer(o)
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	cfg := o.config(t.TempDir())
 	cfg.URL = secure.URL + "/m"
