@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,6 +148,30 @@ func TestSharedCache(t *testing.T) {
 			t.Errorf("what was fetched at %d was not noted", at)
 		}
 	}
+}
+
+// Processes that want the same at the same moment read it once.
+func TestSameMoment(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("claims need Linux: elsewhere both read")
+	}
+	const size = 24 * mib
+	o := newOrigin(t, size)
+	cache := t.TempDir()
+	var wg sync.WaitGroup
+	for range 3 {
+		m := o.open(t, o.config(cache))
+		wg.Go(func() {
+			if err := m.Fetch(t.Context(), ranges(span{0, size}), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := o.bodyBytes.Load(); got > size+3*8 {
+		t.Errorf("%d bytes were read of a file of %d", got, size)
+	}
+	o.mustHold(t, o.open(t, o.config(cache)), span{0, size})
 }
 
 // A model that changes at its origin is read anew; who has the old one open keeps it.

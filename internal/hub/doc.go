@@ -10,8 +10,8 @@
 //   - A range counts as present only when its bytes came from the file whose identity (ETag, or
 //     else Last-Modified, and size) the cache keeps it under, and are on the disk before the
 //     metadata says so. A file that changes at its origin is another file in the cache.
-//   - What a server says is checked before it is believed: status, Content-Range, sizes, identity. A
-//     file whose SHA-256 the origin tells is checked once it is there as a whole.
+//   - What a server says is checked before it is believed: status, Content-Range, sizes, identity.
+//     A file whose SHA-256 the origin tells is checked once it is there as a whole.
 //   - The token goes to the model's own scheme, host and port only, and is in no error and no log.
 //   - Several processes may use a cache at once. Short changes happen under one lock; a weight file
 //     that some process has open is not evicted.
@@ -24,6 +24,7 @@
 //	NAME-HASH/tags/config.json   the ETag of each
 //	NAME-HASH/weights/F@ID       a sparse weight file; ID is a hash of its identity
 //	NAME-HASH/weights/F@ID.have  which ranges of it are present
+//	NAME-HASH/claims/F@ID        locks on ranges that some process is reading
 //
 // Reading a checkpoint:
 //

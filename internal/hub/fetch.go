@@ -46,6 +46,9 @@ func (m *Model) Fetch(
 	}
 	err = each(ctx, len(tasks), func(ctx context.Context, i int) error {
 		t := &tasks[i]
+		if t.span.bytes() >= claimBytes {
+			return t.claimed(ctx, told)
+		}
 		return errors.Join(t.fetch(ctx, told), t.file.commitSoon())
 	})
 	touched := map[*file]bool{}

@@ -22,6 +22,8 @@ type file struct {
 	name string
 	path string
 	data *os.File
+	// claims is a file of locks, of spans that some process is reading.
+	claims string
 
 	committing sync.Mutex // held by the goroutine that commits
 
@@ -55,6 +57,7 @@ func (m *Model) locked(change func() error) (err error) {
 func (m *Model) openFile(name string, is identity) (*file, error) {
 	f := &file{m: m, name: name, saved: time.Now()}
 	f.path = filepath.Join(m.dir, "weights", name+"@"+is.id())
+	f.claims = filepath.Join(m.dir, "claims", filepath.Base(f.path))
 	return f, m.locked(func() (err error) {
 		f.data, err = os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {

@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg Config, names ...string) (*Model, error) {
 		log: cfg.Log, root: cfg.CacheDir, dir: filepath.Join(cfg.CacheDir, folder),
 		limit: cfg.CacheLimit, files: map[string]*file{},
 	}
-	for _, sub := range []string{"files", "tags", "weights"} {
+	for _, sub := range []string{"files", "tags", "weights", "claims"} {
 		if err := os.MkdirAll(filepath.Join(m.dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("make the cache: %w", diskError(err))
 		}

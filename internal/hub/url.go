@@ -23,7 +23,8 @@ func ParseURL(text string) (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("the model's URL cannot be read: want https://HOST/FOLDER")
 	case u.User != nil:
-		return nil, fmt.Errorf("the URL of the model at %s holds a password: give a token instead", u.Host)
+		return nil, fmt.Errorf("the URL of the model at %s holds a password: give a token instead",
+			u.Host)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, fmt.Errorf("%q is no URL of a model: want https://HOST/FOLDER", text)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
