@@ -20,6 +20,7 @@ type controller struct {
 	model      string
 	layers     []shard.Layer
 	minWorkers int
+	replicas   int // copies of every expert, where there is room
 	log        *slog.Logger
 }
 
@@ -87,7 +88,8 @@ func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 func sameForPlan(a, b membership.State) bool {
 	return a.Connected == b.Connected && a.PlanRevision == b.PlanRevision &&
 		maps.EqualFunc(a.Workers, b.Workers, func(v, w membership.Worker) bool {
-			return v.Model == w.Model && v.Capacity == w.Capacity && v.Draining == w.Draining
+			return v.Model == w.Model && v.Capacity == w.Capacity && v.Memory == w.Memory &&
+				v.Zone == w.Zone && v.Draining == w.Draining
 		}) &&
 		maps.EqualFunc(a.Coordinators, b.Coordinators, func(v, w membership.Coordinator) bool {
 			return v.Model == w.Model
@@ -142,7 +144,10 @@ func (c *controller) decide(state membership.State) (*shard.Plan, error) {
 	var workers []shard.Capacity
 	for _, w := range state.Workers {
 		if w.Model == c.model && !w.Draining {
-			workers = append(workers, shard.Capacity{ID: shard.WorkerID(w.ID), Bytes: w.Capacity})
+			workers = append(workers, shard.Capacity{
+				ID: shard.WorkerID(w.ID), Bytes: w.Capacity, Zone: w.Zone,
+				Spare: int64(forExperts * float64(w.Memory)),
+			})
 		}
 	}
 	if len(workers) == 0 || prev == nil && len(workers) < c.minWorkers {
@@ -151,13 +156,18 @@ func (c *controller) decide(state membership.State) (*shard.Plan, error) {
 	if err := otherModel(state, c.model, c.id); err != nil {
 		return nil, err
 	}
-	next, err := shard.Next(prev, c.model, c.layers, workers)
+	next, err := shard.Next(prev, c.model, c.layers, workers, c.replicas)
 	if err != nil || next == prev {
 		return nil, err
 	}
 	next.Epoch = max(next.Epoch, lastEpoch(state)+1)
 	return next, nil
 }
+
+// forExperts is the part of a machine's memory that copies beyond the first may
+// fill together with these. Weights are mapped: what does not fit is read from
+// the disk again and again.
+const forExperts = 0.8
 
 // lastEpoch is the newest epoch that anybody has heard of. It is ahead of the
 // plan's only if the registry lost its history; an epoch used twice would let

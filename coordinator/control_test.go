@@ -98,6 +98,19 @@ func TestDecide(t *testing.T) {
 		}
 	}
 
+	// Two copies of everything, as far as the machines have memory for them.
+	twice := &controller{model: thisModel, layers: layers, replicas: 2, log: slog.New(slog.DiscardHandler)}
+	half := b
+	half.Memory = 80
+	for want, state := range map[string]membership.State{
+		"a=0-7 b=0-7": registry(nil, a, b),
+		"a=0-7 b=0-5": registry(nil, a, half),
+	} {
+		if p, err := twice.decide(state); err != nil || owners(p) != want {
+			t.Errorf("two copies: %s (%v), want %s", owners(p), err, want)
+		}
+	}
+
 	// The registry came back empty: epochs go on from what processes remember.
 	lost := registry(nil, a, b)
 	remembers := a
@@ -171,6 +184,8 @@ func TestSameForPlan(t *testing.T) {
 			w.Ready, w.PlanEpoch, s.Revision = []string{"0"}, 7, 9
 		}},
 		"one drains":    {false, func(w *membership.Worker, _ *membership.State) { w.Draining = true }},
+		"another rack":  {false, func(w *membership.Worker, _ *membership.State) { w.Zone = "2" }},
+		"a larger host": {false, func(w *membership.Worker, _ *membership.State) { w.Memory = 1 }},
 		"one grows":     {false, func(w *membership.Worker, _ *membership.State) { w.Capacity = 1 }},
 		"another model": {false, func(w *membership.Worker, _ *membership.State) { w.Model = "another" }},
 		"one joins": {false, func(_ *membership.Worker, s *membership.State) {

@@ -71,6 +71,11 @@ type Config struct {
 	// DraftTokens is how many tokens are guessed after each request's own by
 	// looking up what followed the same words before; default none.
 	DraftTokens int
+	// Replicas is how many copies of every expert the workers hold together, as far
+	// as they have room and there are so many of them; default 2.
+	Replicas int
+	// HedgeAfter is dispatch's; 0: no hedging.
+	HedgeAfter float64
 	// MinWorkers is how many workers the first placement waits for; default 1.
 	MinWorkers int
 	// Wire is what activations are rounded to on their way; default f32, which
@@ -105,6 +110,9 @@ type Progress interface {
 	Add(bytes int64)
 }
 
+// DefaultReplicas lets a worker die without a request having to wait.
+const DefaultReplicas = 2
+
 func (c *Config) setDefaults() error {
 	if c.ID == "" || c.ModelDir == "" || c.ModelName == "" {
 		return errors.New("coordinator: id, model directory and model name are required")
@@ -127,6 +135,7 @@ func (c *Config) setDefaults() error {
 	def(&c.MaxRunning, 64)
 	def(&c.MaxWaiting, 1024)
 	def(&c.MinWorkers, 1)
+	def(&c.Replicas, DefaultReplicas)
 	def(&c.Threads, runtime.GOMAXPROCS(0))
 	if c.Wire == 0 {
 		c.Wire = wire.F32
@@ -367,7 +376,8 @@ func (c *Coordinator) leave() {
 func (c *Coordinator) load(ctx context.Context) (err error) {
 	c.dispatcher, err = dispatch.New(dispatch.Config{
 		Model: c.fingerprint, Experts: expertCounts(c.spec), Hidden: c.spec.Hidden, Format: c.cfg.Wire,
-		CallTimeout: c.cfg.CallTimeout, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
+		ExpertBytes: c.expertBytes(), CallTimeout: c.cfg.CallTimeout,
+		HedgeAfter: c.cfg.HedgeAfter, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
 		OnSettled: c.cluster.announce, Log: c.log,
 	})
 	if err != nil {
@@ -451,16 +461,25 @@ func (c *Coordinator) loading(w http.ResponseWriter, r *http.Request) {
 
 func (c *Coordinator) controller() *controller {
 	layers := make([]shard.Layer, len(c.spec.Layers))
+	bytes := c.expertBytes()
 	for l, n := range expertCounts(c.spec) {
-		layers[l].Experts = n
-		if n > 0 {
-			layers[l].ExpertBytes = c.spec.ExpertBytes(c.checkpoint, l)
-		}
+		layers[l] = shard.Layer{Experts: n, ExpertBytes: bytes[l]}
 	}
 	return &controller{
 		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
-		minWorkers: c.cfg.MinWorkers, log: c.log,
+		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
 	}
+}
+
+// expertBytes is the size of one expert of each layer, 0 for dense ones.
+func (c *Coordinator) expertBytes() []int64 {
+	bytes := make([]int64, len(c.spec.Layers))
+	for l, n := range expertCounts(c.spec) {
+		if n > 0 {
+			bytes[l] = c.spec.ExpertBytes(c.checkpoint, l)
+		}
+	}
+	return bytes
 }
 
 // maxMessage is the largest answer that a step can bring: every row's chosen

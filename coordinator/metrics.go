@@ -18,6 +18,11 @@ func (c *Coordinator) registerMetrics() error {
 			Name: "conclave_" + name, Help: help,
 		}, value)
 	}
+	counter := func(name, help string, value func(dispatch.Totals) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "conclave_" + name, Help: help,
+		}, func() float64 { return float64(value(c.dispatcher.Totals())) })
+	}
 	var problems []error
 	for _, m := range []prometheus.Collector{
 		collectors.NewGoCollector(),
@@ -32,6 +37,21 @@ func (c *Coordinator) registerMetrics() error {
 		gauge("plan_epoch", "Number of the placement that requests are routed by.", func() float64 {
 			return float64(c.dispatcher.Table().Epoch)
 		}),
+		gauge("replicas", "Workers that serve the expert that has the fewest.", func() float64 {
+			least, _ := c.dispatcher.Table().Replicas()
+			return float64(least)
+		}),
+		counter("dispatch_calls_total", "Calls that went to workers.",
+			func(t dispatch.Totals) int64 { return t.Calls }),
+		counter("dispatch_retries_total",
+			"Calls that went to other replicas because they failed or were late.",
+			func(t dispatch.Totals) int64 { return t.Retries }),
+		counter("dispatch_hedges_total",
+			"Calls that went to other replicas too, before they were late.",
+			func(t dispatch.Totals) int64 { return t.Hedges }),
+		counter("dispatch_ejections_total",
+			"Times that a worker was left alone because it kept answering late.",
+			func(t dispatch.Totals) int64 { return t.Ejections }),
 		gauge("registry_connected", "1 while etcd answers, else 0.", func() float64 {
 			if c.cluster.snapshot().Connected {
 				return 1

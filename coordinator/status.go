@@ -20,17 +20,27 @@ const StatusPath = "/conclave/v1/status"
 
 // Status is a cluster as one coordinator sees it.
 type Status struct {
-	Coordinator  string         `json:"coordinator"`
-	Model        string         `json:"model"`
-	Fingerprint  string         `json:"fingerprint"`
-	Family       string         `json:"family"`
-	Kernels      string         `json:"kernels"`
-	Wire         string         `json:"wire"`
-	Ready        bool           `json:"ready"`
-	Missing      string         `json:"missing,omitempty"`
-	Registry     bool           `json:"registry_connected"`
-	PlanEpoch    uint64         `json:"plan_epoch"`
-	Settled      bool           `json:"settled"`
+	Coordinator string `json:"coordinator"`
+	Model       string `json:"model"`
+	Fingerprint string `json:"fingerprint"`
+	Family      string `json:"family"`
+	Kernels     string `json:"kernels"`
+	Wire        string `json:"wire"`
+	Ready       bool   `json:"ready"`
+	Missing     string `json:"missing,omitempty"`
+	Registry    bool   `json:"registry_connected"`
+	PlanEpoch   uint64 `json:"plan_epoch"`
+	Settled     bool   `json:"settled"`
+	// ReplicasLeast and ReplicasMost are how many workers serve an expert.
+	ReplicasLeast int `json:"replicas_least"`
+	ReplicasMost  int `json:"replicas_most"`
+	// Calls to workers since this coordinator started; Retries went to others
+	// because they failed or were late, Hedges to others too before they were
+	// late. Ejections is how often a worker was left alone for being late.
+	Calls        int64          `json:"calls"`
+	Retries      int64          `json:"retries"`
+	Hedges       int64          `json:"hedges"`
+	Ejections    int64          `json:"ejections"`
 	Controller   string         `json:"controller"`
 	Engine       engine.Stats   `json:"engine"`
 	Coordinators []FrontStatus  `json:"coordinators"`
@@ -68,8 +78,14 @@ type WorkerStatus struct {
 	// ExpertCount is their number over all layers.
 	ExpertCount int `json:"expert_count"`
 	// Calls and where their time went, summed since this coordinator started.
-	Calls          int64   `json:"calls"`
-	Failures       int64   `json:"failures"`
+	Calls    int64 `json:"calls"`
+	Failures int64 `json:"failures"`
+	// Retries, Hedges and Ejections are those of this worker; Ejected is true while
+	// it is left alone.
+	Retries        int64   `json:"retries"`
+	Hedges         int64   `json:"hedges"`
+	Ejections      int64   `json:"ejections"`
+	Ejected        bool    `json:"ejected,omitempty"`
 	NetworkSeconds float64 `json:"network_seconds"`
 	QueueSeconds   float64 `json:"queue_seconds"`
 	ComputeSeconds float64 `json:"compute_seconds"`
@@ -93,11 +109,14 @@ func (c *Coordinator) snapshot() Status {
 	s.setTable(table)
 	s.setMembers(c.cluster.snapshot(), c.cluster.seat.Gossip.Members())
 	s.setLanes(table, c.dispatcher.Hops())
+	t := c.dispatcher.Totals()
+	s.Calls, s.Retries, s.Hedges, s.Ejections = t.Calls, t.Retries, t.Hedges, t.Ejections
 	return s
 }
 
 func (s *Status) setTable(t *router.Table) {
 	s.Ready, s.Missing, s.PlanEpoch, s.Settled = t.Complete(), t.Missing(), t.Epoch, t.Settled
+	s.ReplicasLeast, s.ReplicasMost = t.Replicas()
 }
 
 // setMembers lists the members that the registry knows, by id, with gossip's
@@ -141,6 +160,7 @@ func (s *Status) setLanes(t *router.Table, hops map[shard.WorkerID]dispatch.Hops
 		w := &s.Workers[i]
 		h := hops[shard.WorkerID(w.ID)]
 		w.Lane, w.Calls, w.Failures = lanes[shard.WorkerID(w.ID)], h.Calls, h.Failures
+		w.Retries, w.Hedges, w.Ejections, w.Ejected = h.Retries, h.Hedges, h.Ejections, h.Ejected
 		w.NetworkSeconds, w.QueueSeconds, w.ComputeSeconds =
 			h.Network.Seconds(), h.Queue.Seconds(), h.Compute.Seconds()
 	}

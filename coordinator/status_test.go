@@ -58,12 +58,13 @@ func TestStatusJSON(t *testing.T) {
 		{Incarnation: "i2", Alive: true, Load: membership.Load{Queue: 1.5}}, {Incarnation: "i1", Alive: false},
 	})
 	s.setLanes(table, map[shard.WorkerID]dispatch.Hops{
-		"w2": {Calls: 7, Failures: 1, Network: time.Second, Queue: 2 * time.Second, Compute: time.Second / 2},
+		"w2": {Calls: 7, Failures: 1, Retries: 2, Hedges: 3, Ejections: 4, Ejected: true, Network: time.Second, Queue: 2 * time.Second, Compute: time.Second / 2},
 	})
 	want := object{
 		"coordinator": "c1", "model": "m", "fingerprint": "f", "family": "qwen3_moe", "kernels": "avx2", "wire": "f32",
 		"ready": false, "missing": "no reachable worker serves experts 1 of layer 0; unreachable: w1",
-		"registry_connected": true, "plan_epoch": 4.0, "settled": false, "controller": "c1",
+		"registry_connected": true, "plan_epoch": 4.0, "settled": false, "replicas_least": 0.0, "replicas_most": 1.0,
+		"calls": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "controller": "c1",
 		"engine": object{
 			"running": 1.0, "waiting": 2.0, "pages_used": 3.0, "pages_total": 4.0, "preemptions": 5.0, "steps": 6.0,
 			"prefix_queries": 7.0, "prefix_hits": 8.0, "pages_cached": 9.0, "draft_tokens": 10.0, "accepted_tokens": 11.0,
@@ -75,12 +76,13 @@ func TestStatusJSON(t *testing.T) {
 			object{
 				"id": "w1", "addr": "a:1", "capacity_bytes": 0.0, "plan_epoch": 0.0, "started": "2026-01-02T03:04:05Z",
 				"gossip": "dead", "lane": false, "queue": 0.0, "experts": []any{}, "expert_count": 0.0, "calls": 0.0,
-				"failures": 0.0, "network_seconds": 0.0, "queue_seconds": 0.0, "compute_seconds": 0.0,
+				"failures": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "network_seconds": 0.0, "queue_seconds": 0.0, "compute_seconds": 0.0,
 			},
 			object{
 				"id": "w2", "addr": "b:1", "zone": "z", "capacity_bytes": 100.0, "plan_epoch": 4.0, "draining": true,
 				"started": "2026-01-02T03:04:05Z", "gossip": "alive", "lane": true, "queue": 1.5,
 				"experts": []any{"0-1", "1"}, "expert_count": 3.0, "calls": 7.0, "failures": 1.0,
+				"retries": 2.0, "hedges": 3.0, "ejections": 4.0, "ejected": true,
 				"network_seconds": 1.0, "queue_seconds": 2.0, "compute_seconds": 0.5,
 			},
 		},

@@ -18,62 +18,144 @@ type Call struct {
 // Slot says where the outputs of one expert are found.
 type Slot struct {
 	Expert uint32
-	// Call indexes the route's calls; the outputs are entries First to
-	// First+Count-1 of its rows.
+	// Call indexes the route's calls, the first that answered for the expert; -1
+	// until one has. The outputs are entries First to First+Count-1 of its rows.
 	Call, First, Count int
 }
 
 // Route is how the choices of one layer are carried out. It is reused from
 // layer to layer: each call of Plan overwrites the last.
 type Route struct {
-	// Calls has at most one entry per worker.
+	// Calls are those of Plan, at most one per worker, and then those of Again
+	// and Also.
 	Calls []Call
 	// Slots lists the experts in use in ascending order: the order in which
 	// outputs are combined.
 	Slots []Slot
 
+	asked    []int // by slot: calls that may still answer for it
+	left     int   // slots without an answer
+	tokens   int
 	byHolder []int      // holder → index into Calls, or -1
+	slotOf   []int      // expert → index into Slots; of experts in use
 	rows     [][]uint32 // expert → tokens that chose it
 	weights  [][]float32
 	local    []uint32 // token → row within a call, during fill
+	balance  balance
 }
 
-// Plan divides the choices of one layer among workers. It returns the first
-// expert that no reachable worker serves, or -1.
-func (r *Route) Plan(t *Table, layer int, c Choice) (missing int) {
-	width := len(t.replicas[layer])
-	r.reset(len(t.Holders), width)
+// Plan divides the choices of one layer among workers. states, by holder, may
+// be shorter than the table's holders or nil. Plan returns the first expert
+// that nobody may be asked for, or -1; the others are divided all the same.
+func (r *Route) Plan(t *Table, layer int, c Choice, states []State) (missing int) {
+	r.reset(len(t.replicas[layer]))
+	r.tokens = len(c.Experts) / max(c.K, 1)
 	for i, e := range c.Experts {
 		r.rows[e] = append(r.rows[e], uint32(i/c.K))
 		r.weights[e] = append(r.weights[e], c.Weights[i])
 	}
-	for e := range width {
-		if len(r.rows[e]) == 0 {
-			continue
+	for e, rows := range r.rows[:len(t.replicas[layer])] {
+		if len(rows) > 0 {
+			r.slotOf[e] = len(r.Slots)
+			r.Slots = append(r.Slots, Slot{Expert: uint32(e), Call: -1, Count: len(rows)})
+			r.asked = append(r.asked, 0)
 		}
-		holder := t.replica(layer, e)
-		if holder < 0 {
-			return e
-		}
-		r.place(holder, e)
 	}
-	for i := range r.Calls {
-		r.localise(&r.Calls[i], len(c.Experts)/c.K)
-	}
-	return -1
+	r.left = len(r.Slots)
+	return r.Again(t, layer, states)
 }
 
-func (r *Route) reset(holders, experts int) {
-	r.Calls, r.Slots = r.Calls[:0], r.Slots[:0]
+// Again divides the experts that nobody is asked for any more, because all
+// calls for them have failed, among workers, in calls after the present ones.
+// It returns what Plan does. The table need not be that of Plan.
+func (r *Route) Again(t *Table, layer int, states []State) (missing int) {
+	missing = -1
+	r.balance.begin(len(t.Holders), len(t.replicas[layer]), states)
+	for i, s := range r.Slots {
+		if s.Call < 0 && r.asked[i] == 0 &&
+			!r.balance.add(int(s.Expert), t.replicas[layer][s.Expert], states) && missing < 0 {
+			missing = int(s.Expert)
+		}
+	}
+	r.divide(len(t.Holders))
+	return missing
+}
+
+// Also asks others for the experts of a call that is late, but may still
+// answer, and reports whether there is anybody to ask for any of them. The
+// late one is to be excluded by its state.
+func (r *Route) Also(t *Table, layer, call int, states []State) bool {
+	r.balance.begin(len(t.Holders), len(t.replicas[layer]), states)
+	for _, e := range r.Calls[call].Experts {
+		if at := r.slotOf[e]; r.Slots[at].Call < 0 && r.asked[at] == 1 {
+			r.balance.add(int(e), t.replicas[layer][e], states)
+		}
+	}
+	return r.divide(len(t.Holders)) > 0
+}
+
+// divide makes calls of the experts that are open in balance and returns how
+// many.
+func (r *Route) divide(holders int) int {
+	first := len(r.Calls)
 	for len(r.byHolder) < holders {
 		r.byHolder = append(r.byHolder, -1)
 	}
 	for i := range r.byHolder {
 		r.byHolder[i] = -1
 	}
+	r.balance.solve()
+	for _, e := range r.balance.open {
+		r.place(r.balance.holder[e], e)
+	}
+	for i := first; i < len(r.Calls); i++ {
+		r.localise(&r.Calls[i], r.tokens)
+	}
+	return len(r.Calls) - first
+}
+
+// Answered takes in that a call has answered. What another call has answered
+// already stays as it is: nothing is added twice.
+func (r *Route) Answered(call int) {
+	first := 0
+	for i, e := range r.Calls[call].Experts {
+		at := r.slotOf[e]
+		r.asked[at]--
+		if s := &r.Slots[at]; s.Call < 0 {
+			s.Call, s.First = call, first
+			r.left--
+		}
+		first += int(r.Calls[call].RowCounts[i])
+	}
+}
+
+// Failed takes in that a call will not answer.
+func (r *Route) Failed(call int) {
+	for _, e := range r.Calls[call].Experts {
+		r.asked[r.slotOf[e]]--
+	}
+}
+
+// Complete reports whether every expert has been answered for.
+func (r *Route) Complete() bool { return r.left == 0 }
+
+// Unasked reports whether there is an expert without an answer that nobody is
+// asked for.
+func (r *Route) Unasked() bool {
+	for i, n := range r.asked {
+		if n == 0 && r.Slots[i].Call < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Route) reset(experts int) {
+	r.Calls, r.Slots, r.asked = r.Calls[:0], r.Slots[:0], r.asked[:0]
 	for len(r.rows) < experts {
 		r.rows = append(r.rows, nil)
 		r.weights = append(r.weights, nil)
+		r.slotOf = append(r.slotOf, 0)
 	}
 	for e := range r.rows {
 		r.rows[e], r.weights[e] = r.rows[e][:0], r.weights[e][:0]
@@ -98,9 +180,7 @@ func (r *Route) place(holder, e int) {
 		}
 	}
 	c := &r.Calls[at]
-	r.Slots = append(r.Slots, Slot{
-		Expert: uint32(e), Call: at, First: len(c.Rows), Count: len(r.rows[e]),
-	})
+	r.asked[r.slotOf[e]]++
 	c.Experts = append(c.Experts, uint32(e))
 	c.RowCounts = append(c.RowCounts, uint32(len(r.rows[e])))
 	c.Rows = append(c.Rows, r.rows[e]...)

@@ -24,7 +24,7 @@ func TestRouteByHand(t *testing.T) {
 		Weights: []float32{.3, .1 /**/, .5, .35 /**/, .2, .15},
 	}
 	var r Route
-	if missing := r.Plan(table, 0, c); missing != -1 {
+	if missing := r.Plan(table, 0, c, nil); missing != -1 {
 		t.Fatalf("expert %d is missing", missing)
 	}
 	want := []Call{
@@ -40,6 +40,11 @@ func TestRouteByHand(t *testing.T) {
 	if d := cmp.Diff(want, r.Calls); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
+	r.Answered(1)
+	if r.Complete() {
+		t.Error("complete after one answer of two")
+	}
+	r.Answered(0)
 	slots := []Slot{{0, 0, 0, 1}, {1, 1, 0, 2}, {2, 1, 2, 1}, {3, 0, 1, 2}}
 	if d := cmp.Diff(slots, r.Slots); d != "" {
 		t.Errorf("slots (-want +got):\n%s", d)
@@ -86,7 +91,7 @@ func TestRouteCarriesEverythingOnce(t *testing.T) {
 	var r Route
 	rapid.Check(t, func(t *rapid.T) {
 		table, c := drawCase(t)
-		missing := r.Plan(table, 1, c)
+		missing := r.Plan(table, 1, c, nil)
 		for i, e := range c.Experts {
 			served := slices.ContainsFunc(table.Holders, func(h Holder) bool {
 				return h.Reachable && h.Ready[1].Has(int(e))
@@ -141,6 +146,12 @@ func checkCalls(t *rapid.T, table *Table, calls []Call) {
 }
 
 func checkSlots(t *rapid.T, r *Route, c Choice) {
+	for i := range r.Calls {
+		r.Answered(i)
+	}
+	if !r.Complete() || r.Unasked() {
+		t.Fatal("every call has answered, but the route is not complete")
+	}
 	wanted := map[triple]bool{}
 	for i, e := range c.Experts {
 		wanted[triple{uint32(i / c.K), e, c.Weights[i]}] = true
@@ -212,7 +223,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		copy(scratch, logits)
 		c.Resize(16)
 		gate.Choose(scratch, nil, &c)
-		if r.Plan(table, 0, c) >= 0 {
+		if r.Plan(table, 0, c, nil) >= 0 {
 			t.Fatal("an expert is missing")
 		}
 	}
@@ -237,7 +248,7 @@ func BenchmarkRoute(b *testing.B) {
 			var r Route
 			b.ReportAllocs()
 			for b.Loop() {
-				r.Plan(table, 0, c)
+				r.Plan(table, 0, c, nil)
 			}
 		})
 	}

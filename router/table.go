@@ -21,8 +21,8 @@ type Holder struct {
 type Table struct {
 	// Epoch is the epoch of the plan that the table was built from.
 	Epoch uint64
-	// Settled is true when every expert goes to a worker that the plan names:
-	// whoever else holds a copy may drop it.
+	// Settled is true when every expert is served by workers that the plan names,
+	// by all of those that can be reached: whoever else holds a copy may drop it.
 	Settled bool
 	// Holders are the workers, by the index that replicas use.
 	Holders []Holder
@@ -35,8 +35,8 @@ type Table struct {
 type missing struct{ layer, expert int }
 
 // NewTable builds the table for a model with the given number of experts per
-// layer (0 for dense layers). Workers of the plan come first; a worker outside
-// the plan that still holds an expert serves it until the plan's is ready.
+// layer (0 for dense layers). A worker that holds an expert outside the plan
+// serves it, after those of the plan, until all of these have it.
 func NewTable(plan *shard.Plan, experts []int, holders []Holder) *Table {
 	t := &Table{Settled: plan != nil, Holders: holders, replicas: make([][][]uint16, len(experts))}
 	planned := make([][]shard.Set, len(holders))
@@ -49,22 +49,12 @@ func NewTable(plan *shard.Plan, experts []int, holders []Holder) *Table {
 	for l, n := range experts {
 		t.replicas[l] = make([][]uint16, n)
 		for e := range n {
-			var owners, others []uint16
-			for i, h := range holders {
-				if !h.Reachable || l >= len(h.Ready) || !h.Ready[l].Has(e) {
-					continue
-				}
-				if l < len(planned[i]) && planned[i][l].Has(e) {
-					owners = append(owners, uint16(i))
-				} else {
-					others = append(others, uint16(i))
-				}
-			}
+			owners, others, loading := t.holdersOf(planned, l, e)
 			switch {
-			case len(owners) > 0:
+			case len(owners) > 0 && !loading:
 				t.replicas[l][e] = owners
-			case len(others) > 0:
-				t.replicas[l][e] = others
+			case len(owners)+len(others) > 0:
+				t.replicas[l][e] = append(owners, others...)
 				t.Settled = false
 			default:
 				t.missing = append(t.missing, missing{l, e})
@@ -73,6 +63,30 @@ func NewTable(plan *shard.Plan, experts []int, holders []Holder) *Table {
 		}
 	}
 	return t
+}
+
+// holdersOf lists who serves an expert: those that the plan names, and others.
+// loading is true while one that the plan names can be reached but has not got
+// the expert yet.
+func (t *Table) holdersOf(
+	planned [][]shard.Set, layer, expert int,
+) (owners, others []uint16, loading bool) {
+	for i, h := range t.Holders {
+		if !h.Reachable {
+			continue
+		}
+		ready := layer < len(h.Ready) && h.Ready[layer].Has(expert)
+		named := layer < len(planned[i]) && planned[i][layer].Has(expert)
+		switch {
+		case ready && named:
+			owners = append(owners, uint16(i))
+		case ready:
+			others = append(others, uint16(i))
+		case named:
+			loading = true
+		}
+	}
+	return owners, others, loading
 }
 
 // Complete reports whether every expert can be reached.
@@ -110,11 +124,14 @@ func (t *Table) Missing() string {
 	return text
 }
 
-// replica chooses the holder that serves an expert in this step, or -1.
-func (t *Table) replica(layer, expert int) int {
-	holders := t.replicas[layer][expert]
-	if len(holders) == 0 {
-		return -1
+// Replicas returns how many reachable workers serve an expert, at least and at
+// most; 0 and 0 for a model without experts.
+func (t *Table) Replicas() (least, most int) {
+	least = len(t.Holders) + 1
+	for _, layer := range t.replicas {
+		for _, holders := range layer {
+			least, most = min(least, len(holders)), max(most, len(holders))
+		}
 	}
-	return int(holders[expert%len(holders)])
+	return min(least, most), most
 }

@@ -142,12 +142,11 @@ func describe(t *Table) string {
 			for _, h := range replicas {
 				fmt.Fprintf(&b, " %s", t.Holders[h].ID)
 			}
-			if at := t.replica(l, e); at >= 0 {
-				fmt.Fprintf(&b, " -> %s", t.Holders[at].ID)
-			}
 			fmt.Fprintln(&b)
 		}
 	}
+	least, most := t.Replicas()
+	fmt.Fprintf(&b, "replicas %d to %d\n", least, most)
 	if t.Missing() != "" {
 		fmt.Fprintln(&b, t.Missing())
 	}

@@ -7,7 +7,8 @@
 // Invariants:
 //   - A Plan is immutable once it is published; epochs only grow.
 //   - The planner is a pure function: the same inputs give the same plan, and
-//     an expert moves only if its owner left or holds more than its share.
+//     a copy moves only if its worker left or holds more than its share. First
+//     copies of everything come before second ones.
 //   - A Store never hands out an expert before all of its weights are mapped,
 //     checked and read once.
 //   - What a checkpoint from elsewhere has not made present is never read: View

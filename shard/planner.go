@@ -3,7 +3,6 @@ package shard
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 )
 
@@ -20,6 +19,12 @@ type Capacity struct {
 	ID WorkerID
 	// Bytes of experts that the worker takes; 0 means no limit.
 	Bytes int64
+	// Spare is how many bytes it may hold in all for further copies to be among
+	// them, such as the memory of its machine; 0 means no limit but Bytes. First
+	// copies do not heed it: they must be somewhere.
+	Spare int64
+	// Zone is its failure domain; "" if it shares none.
+	Zone string
 }
 
 // NoRoomError says that the workers together cannot hold the experts.
@@ -35,44 +40,68 @@ func (e *NoRoomError) Error() string {
 		"add workers or raise their capacity", e.Need, e.Have)
 }
 
-// Next plans one copy of every expert over the given workers, as evenly as
-// their capacities allow, layer by layer and in all; no worker gets more than
-// it can take. An expert stays where it is under prev (which may be nil) if its
-// worker's share of the layer has room for it. Next returns prev itself if prev
-// is already such a plan.
-func Next(prev *Plan, model string, layers []Layer, workers []Capacity) (*Plan, error) {
+// Next plans copies of every expert over the given workers, as evenly as their
+// capacities allow, layer by layer and in all; no worker gets more than it can
+// take. The first copy of everything comes first; further ones, up to the given
+// number of copies, only as far as there is room. No worker gets two copies of
+// an expert, and no zone does while there is room in others. A copy stays where
+// it is under prev (which may be nil) if its worker's share of the layer has
+// room for it. Next returns prev itself if prev is already such a plan.
+func Next(
+	prev *Plan, model string, layers []Layer, workers []Capacity, copies int,
+) (*Plan, error) {
 	workers = slices.Clone(workers)
 	slices.SortFunc(workers, func(a, b Capacity) int { return cmp.Compare(a.ID, b.ID) })
 	need := totalBytes(layers)
 	if have := offered(workers, need); have < need || len(workers) == 0 {
 		return nil, &NoRoomError{Need: need, Have: have}
 	}
-	shares := fairShares(need, workers)
-	next := &Plan{Epoch: 1, Model: model, Layers: make([][]Set, len(layers))}
-	for _, w := range workers {
-		next.Workers = append(next.Workers, w.ID)
-	}
 	if prev != nil && prev.Model != model {
 		prev = &Plan{Epoch: prev.Epoch}
 	}
-	q := newQuotas(shares, workers)
-	for l, layer := range layers {
-		if layer.Experts == 0 {
-			continue
+	zones := zonesOf(workers)
+	quotas, ok := divide(layers, workers, zones, min(max(copies, 1), len(workers)))
+	if !ok {
+		return nil, &NoRoomError{Need: need, Have: offered(workers, need)}
+	}
+	place := func(before *Plan) *Plan {
+		p := &Plan{Epoch: 1, Model: model, Layers: make([][]Set, len(layers))}
+		for _, w := range workers {
+			p.Workers = append(p.Workers, w.ID)
 		}
-		counts, ok := q.divide(layer)
-		if !ok {
-			return nil, &NoRoomError{Need: need, Have: offered(workers, need)}
+		for l, layer := range layers {
+			if layer.Experts > 0 {
+				p.Layers[l] = placeLayer(layer, quotas[l], zones, previous(before, l, p.Workers))
+			}
 		}
-		next.Layers[l] = assignLayer(previousOwners(prev, l, layer.Experts, next.Workers), counts)
+		return p
+	}
+	next := place(prev)
+	// Where zones must be shared, a second look may find a better way.
+	for better := place(next); !noBetter(next, better, zones); better = place(next) {
+		next = better
 	}
 	if prev != nil {
-		if samePlacement(prev, next) {
+		if samePlacement(prev, next) || noBetter(prev, next, zones) {
 			return prev, nil
 		}
 		next.Epoch = prev.Epoch + 1
 	}
 	return next, nil
+}
+
+// zonesOf numbers the workers' zones; a worker without one is alone in its own.
+func zonesOf(workers []Capacity) []int {
+	zones, named := make([]int, len(workers)), map[string]int{}
+	for i, w := range workers {
+		zones[i] = i
+		if first, ok := named[w.Zone]; ok {
+			zones[i] = first
+		} else if w.Zone != "" {
+			named[w.Zone] = i
+		}
+	}
+	return zones
 }
 
 func totalBytes(layers []Layer) int64 {
@@ -97,135 +126,17 @@ func offered(workers []Capacity, need int64) int64 {
 	return have
 }
 
-// fairShares returns the fraction of all expert bytes for each worker: equal
-// shares, where a worker that cannot take its share is filled and the rest is
-// divided among the others.
-func fairShares(need int64, workers []Capacity) []float64 {
-	shares := make([]float64, len(workers))
-	open := make([]int, len(workers))
-	for i := range open {
-		open[i] = i
-	}
-	left := 1.0
-	for len(open) > 0 {
-		equal := left / float64(len(open))
-		full := slices.IndexFunc(open, func(i int) bool {
-			return workers[i].Bytes != 0 && float64(workers[i].Bytes) < equal*float64(need)
-		})
-		if full < 0 {
-			for _, i := range open {
-				shares[i] = equal
-			}
-			break
-		}
-		i := open[full]
-		shares[i] = float64(max(workers[i].Bytes, 0)) / float64(need)
-		left -= shares[i]
-		open = slices.Delete(open, full, full+1)
-	}
-	return shares
-}
-
-// quotas divides layer after layer by shares, in whole experts. What rounding
-// costs a worker in one layer is given back in the next, so that totals too
-// keep to the shares within an expert or so.
-type quotas struct {
-	shares []float64
-	debt   []float64 // experts that a worker is owed, by rounding
-	left   []int64   // bytes that a worker still takes
-}
-
-func newQuotas(shares []float64, workers []Capacity) *quotas {
-	q := &quotas{shares: shares, debt: make([]float64, len(shares)), left: make([]int64, len(shares))}
-	for i, w := range workers {
-		q.left[i] = max(w.Bytes, 0)
-		if w.Bytes == 0 {
-			q.left[i] = math.MaxInt64
-		}
-	}
-	return q
-}
-
-// divide returns how many experts of a layer each worker gets; ok is false if
-// they do not fit, which only layers of different expert sizes can come to
-// late.
-func (q *quotas) divide(layer Layer) (counts []int, ok bool) {
-	counts, room := make([]int, len(q.shares)), make([]int, len(q.shares))
-	open := layer.Experts
-	for i, s := range q.shares {
-		room[i] = int(min(q.left[i]/max(layer.ExpertBytes, 1), int64(layer.Experts)))
-		q.debt[i] += s * float64(layer.Experts)
-		counts[i] = min(max(int(q.debt[i]+1e-9), 0), room[i], open)
-		open -= counts[i]
-	}
-	for ; open > 0; open-- {
-		most := -1
-		for i, d := range q.debt {
-			if counts[i] < room[i] &&
-				(most < 0 || d-float64(counts[i]) > q.debt[most]-float64(counts[most])+1e-9) {
-				most = i
-			}
-		}
-		if most < 0 {
-			return nil, false
-		}
-		counts[most]++
-	}
-	for i, n := range counts {
-		q.debt[i] -= float64(n)
-		if q.left[i] != math.MaxInt64 {
-			q.left[i] -= int64(n) * layer.ExpertBytes
-		}
-	}
-	return counts, true
-}
-
-// previousOwners returns, for each expert, the index among workers of the
-// worker that holds it under prev, or -1.
-func previousOwners(prev *Plan, layer, experts int, workers []WorkerID) []int {
-	owners := make([]int, experts)
-	for e := range owners {
-		owners[e] = -1
-	}
+// previous returns, for each of the workers, what it holds of a layer under
+// prev.
+func previous(prev *Plan, layer int, workers []WorkerID) []Set {
+	sets := make([]Set, len(workers))
 	if prev == nil || layer >= len(prev.Layers) || prev.Layers[layer] == nil {
-		return owners
+		return sets
 	}
 	for i, id := range prev.Workers {
-		now, ok := slices.BinarySearch(workers, id)
-		if !ok {
-			continue
+		if now, ok := slices.BinarySearch(workers, id); ok {
+			sets[now] = prev.Layers[layer][i]
 		}
-		for _, e := range prev.Layers[layer][i].Experts() {
-			if e < experts && owners[e] < 0 {
-				owners[e] = now
-			}
-		}
-	}
-	return owners
-}
-
-// assignLayer gives every expert to a worker within the quotas: to its owner
-// while that has room, else to the first worker that has. Newcomers take
-// contiguous runs, which keeps plans short to write and to read.
-func assignLayer(owners, quotas []int) []Set {
-	sets := make([]Set, len(quotas))
-	room := slices.Clone(quotas)
-	var homeless []int
-	for e, w := range owners {
-		if w < 0 || room[w] == 0 {
-			homeless = append(homeless, e)
-			continue
-		}
-		sets[w].Add(e)
-		room[w]--
-	}
-	w := 0
-	for _, e := range homeless {
-		for room[w] == 0 {
-			w++
-		}
-		sets[w].Add(e)
-		room[w]--
 	}
 	return sets
 }
@@ -235,4 +146,41 @@ func samePlacement(a, b *Plan) bool {
 		slices.EqualFunc(a.Layers, b.Layers, func(x, y []Set) bool {
 			return slices.EqualFunc(x, y, func(s, t Set) bool { return s.String() == t.String() })
 		})
+}
+
+// noBetter reports whether next has the workers and the shares of prev and keeps
+// copies apart no better: then there is nothing to move experts for.
+func noBetter(prev, next *Plan, zones []int) bool {
+	sameLen := func(s, t Set) bool { return s.Len() == t.Len() }
+	return slices.Equal(prev.Workers, next.Workers) &&
+		slices.EqualFunc(prev.Layers, next.Layers, func(x, y []Set) bool {
+			return slices.EqualFunc(x, y, sameLen)
+		}) && reached(prev) >= reached(next) && clashes(prev, zones) <= clashes(next, zones)
+}
+
+// reached counts the experts that have a copy anywhere.
+func reached(p *Plan) int {
+	n := 0
+	for _, sets := range p.Layers {
+		var all Set
+		for _, s := range sets {
+			all = all.Union(s)
+		}
+		n += all.Len()
+	}
+	return n
+}
+
+// clashes counts the copies that share a zone with another of the same expert.
+func clashes(p *Plan, zones []int) int {
+	n := 0
+	for _, sets := range p.Layers {
+		byZone := map[int]Set{}
+		for i, s := range sets {
+			union := byZone[zones[i]].Union(s)
+			n += byZone[zones[i]].Len() + s.Len() - union.Len()
+			byZone[zones[i]] = union
+		}
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,11 +85,11 @@ func TestPlannerProperties(t *testing.T) {
 		if rapid.Bool().Draw(t, "dense first") {
 			layers[0].Experts = 0
 		}
-		a, err := Next(nil, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "before")))
+		a, err := Next(nil, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "before")), 1)
 		if err != nil {
 			t.Fatalf("plan: %v", err)
 		}
-		b, err := Next(a, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "after")))
+		b, err := Next(a, "m", layers, workers(rapid.IntRange(1, 9).Draw(t, "after")), 1)
 		if err != nil {
 			t.Fatalf("replan: %v", err)
 		}
@@ -102,7 +103,7 @@ func TestPlannerProperties(t *testing.T) {
 				t.Fatalf("uneven plan: %v", load(p))
 			}
 		}
-		again, err := Next(b, "m", layers, workers(len(b.Workers)))
+		again, err := Next(b, "m", layers, workers(len(b.Workers)), 1)
 		if err != nil || again != b {
 			t.Fatalf("same workers, new plan %v (%v)", again, err)
 		}
@@ -121,11 +122,11 @@ func TestPlannerProperties(t *testing.T) {
 // loses its share and nothing else moves.
 func TestPlannerMovesLittle(t *testing.T) {
 	layers := equalLayers(6, 16)
-	two, err := Next(nil, "m", layers, workers(2))
+	two, err := Next(nil, "m", layers, workers(2), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	three, err := Next(two, "m", layers, workers(3))
+	three, err := Next(two, "m", layers, workers(3), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestPlannerMovesLittle(t *testing.T) {
 	if three.Epoch != two.Epoch+1 {
 		t.Errorf("epoch %d after %d", three.Epoch, two.Epoch)
 	}
-	back, err := Next(three, "m", layers, workers(2))
+	back, err := Next(three, "m", layers, workers(2), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,12 +153,12 @@ func TestPlannerAtScale(t *testing.T) {
 		layers[i].Experts = 0
 	}
 	const total = 58 * 256
-	prev, err := Next(nil, "m", layers, workers(20))
+	prev, err := Next(nil, "m", layers, workers(20), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []int{21, 20, 19, 20, 21, 22, 18, 20} {
-		next, err := Next(prev, "m", layers, workers(n))
+		next, err := Next(prev, "m", layers, workers(n), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +204,7 @@ func TestPlannerCapacityProperties(t *testing.T) {
 			}
 			places += int(ws[i].Bytes / 100)
 		}
-		p, err := Next(nil, "m", layers, ws)
+		p, err := Next(nil, "m", layers, ws, 1)
 		if err != nil {
 			var none *NoRoomError
 			if !errors.As(err, &none) || none.Need != totalBytes(layers) || !mixed && places >= experts {
@@ -227,7 +228,7 @@ func TestPlannerCapacityProperties(t *testing.T) {
 func TestPlannerRounding(t *testing.T) {
 	ws := workers(2)
 	ws[0].Bytes, ws[1].Bytes = 450, 3600 // 4 and 36 whole experts of 100 bytes
-	p, err := Next(nil, "m", equalLayers(4, 10), ws)
+	p, err := Next(nil, "m", equalLayers(4, 10), ws, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,13 +237,13 @@ func TestPlannerRounding(t *testing.T) {
 	}
 	ws[1].Bytes = 3590
 	var none *NoRoomError
-	if _, err := Next(nil, "m", equalLayers(4, 10), ws); !errors.As(err, &none) || none.Need != 4000 || none.Have != 4040 {
+	if _, err := Next(nil, "m", equalLayers(4, 10), ws, 1); !errors.As(err, &none) || none.Need != 4000 || none.Have != 4040 {
 		t.Errorf("39 places for 40 experts: %v", err)
 	} else if !strings.Contains(err.Error(), "whole experts") {
 		t.Errorf("unclear: %v", err)
 	}
 	ws[0].Bytes, ws[1].Bytes = -5, 0
-	if p, err := Next(nil, "m", equalLayers(4, 10), ws); err != nil || load(p)["w00"] != 0 {
+	if p, err := Next(nil, "m", equalLayers(4, 10), ws, 1); err != nil || load(p)["w00"] != 0 {
 		t.Errorf("negative capacity: %v, %v", p, err)
 	}
 }
@@ -251,7 +252,7 @@ func TestPlannerCapacity(t *testing.T) {
 	layers := equalLayers(4, 10) // 4000 bytes
 	ws := workers(3)
 	ws[0].Bytes = 400
-	p, err := Next(nil, "m", layers, ws)
+	p, err := Next(nil, "m", layers, ws, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,11 +264,168 @@ func TestPlannerCapacity(t *testing.T) {
 		ws[i].Bytes = 1000
 	}
 	var none *NoRoomError
-	if _, err := Next(nil, "m", layers, ws); !errors.As(err, &none) || none.Need != 4000 || none.Have != 3000 {
+	if _, err := Next(nil, "m", layers, ws, 1); !errors.As(err, &none) || none.Need != 4000 || none.Have != 3000 {
 		t.Errorf("3000 bytes for 4000: %v", err)
 	}
-	if _, err := Next(nil, "m", layers, nil); !errors.As(err, &none) {
+	if _, err := Next(nil, "m", layers, nil, 1); !errors.As(err, &none) {
 		t.Errorf("no workers: %v", err)
+	}
+}
+
+// checkCopies holds a plan to what any plan with so many copies must be, and
+// returns the number of copies in it.
+func checkCopies(
+	t interface{ Fatalf(string, ...any) }, p *Plan, layers []Layer, ws []Capacity, copies int,
+) int {
+	total := 0
+	used := make([]int64, len(ws))
+	for l, layer := range layers {
+		counts := make([]int, layer.Experts)
+		for i, s := range p.Layers[l] {
+			used[i] += int64(s.Len()) * layer.ExpertBytes
+			for _, e := range s.Experts() {
+				counts[e]++
+				total++
+			}
+		}
+		for e, n := range counts {
+			if n < 1 || n > min(copies, len(ws)) {
+				t.Fatalf("layer %d expert %d has %d copies", l, e, n)
+			}
+			if n < slices.Max(counts)-1 {
+				t.Fatalf("layer %d: copies %v", l, counts)
+			}
+		}
+	}
+	for i, w := range ws {
+		if w.Bytes > 0 && used[i] > w.Bytes {
+			t.Fatalf("worker %s takes %d bytes and gets %d", w.ID, w.Bytes, used[i])
+		}
+	}
+	return total
+}
+
+// Whatever the workers, copies and zones: no expert is twice on a worker (a Set
+// cannot say so), all copies are there where there is room, shares are even, and
+// a plan stands once it is made.
+func TestPlannerCopies(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers := equalLayers(rapid.IntRange(1, 5).Draw(t, "layers"), rapid.IntRange(1, 24).Draw(t, "experts"))
+		draw := func(name string) []Capacity {
+			ws := workers(rapid.IntRange(1, 7).Draw(t, name))
+			for i := range ws {
+				if zone := rapid.IntRange(0, 3).Draw(t, "zone"); zone > 0 {
+					ws[i].Zone = fmt.Sprint(zone)
+				}
+			}
+			return ws
+		}
+		var prev *Plan
+		for range 3 {
+			ws := draw("workers")
+			copies := rapid.IntRange(1, 4).Draw(t, "copies")
+			next, err := Next(prev, "m", layers, ws, copies)
+			if err != nil {
+				t.Fatalf("plan: %v", err)
+			}
+			want := len(layers) * layers[0].Experts * min(copies, len(ws))
+			if got := checkCopies(t, next, layers, ws, copies); got != want {
+				t.Fatalf("%d copies, want %d", got, want)
+			}
+			zones := zonesOf(ws)
+			slices.Sort(zones)
+			if kinds := len(slices.Compact(zones)); kinds >= min(copies, len(ws)) {
+				if n := clashes(next, zonesOf(ws)); n > 0 {
+					t.Fatalf("%d copies share a zone, of which there are %d", n, kinds)
+				}
+			}
+			again, err := Next(next, "m", layers, ws, copies)
+			if err != nil || again != next {
+				t.Fatalf("the same workers get another plan (%v)", err)
+			}
+			prev = next
+		}
+	})
+}
+
+// Without zones shares are even, and what must not move stays.
+func TestPlannerCopiesMoveLittle(t *testing.T) {
+	layers := equalLayers(6, 16)
+	const copies = 2 * 6 * 16
+	plan := func(prev *Plan, n int) *Plan {
+		p, err := Next(prev, "m", layers, workers(n), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkCopies(t, p, layers, workers(n), 2)
+		least, most := copies, 0
+		for _, l := range load(p) {
+			least, most = min(least, l), max(most, l)
+		}
+		if most-least > 1 {
+			t.Errorf("%d workers: uneven: %v", n, load(p))
+		}
+		return p
+	}
+	prev := plan(nil, 2)
+	for _, n := range []int{3, 4, 3, 5, 6, 5, 2} {
+		next := plan(prev, n)
+		was := len(prev.Workers)
+		needed := copies * (max(n, was) - min(n, was)) / max(n, was)
+		got := moved(prev, next)
+		t.Logf("%d → %d workers: %d of %d copies move, %d must", was, n, got, copies, needed)
+		if got > needed+needed/5+2 {
+			t.Errorf("%d → %d workers: %d copies move, %d must", was, n, got, needed)
+		}
+		prev = next
+	}
+}
+
+// First copies come first, and second ones only as far as there is room.
+func TestPlannerCopiesAndMemory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers := equalLayers(rapid.IntRange(1, 4).Draw(t, "layers"), rapid.IntRange(1, 20).Draw(t, "experts"))
+		experts := len(layers) * layers[0].Experts
+		ws := workers(rapid.IntRange(1, 5).Draw(t, "workers"))
+		places := 0
+		for i := range ws {
+			ws[i].Bytes = 100 * rapid.Int64Range(1, int64(2*experts)).Draw(t, "places")
+			places += min(int(ws[i].Bytes/100), experts)
+		}
+		p, err := Next(nil, "m", layers, ws, 2)
+		if err != nil {
+			if places >= experts {
+				t.Fatalf("%d places for %d experts: %v", places, experts, err)
+			}
+			return
+		}
+		got := checkCopies(t, p, layers, ws, 2)
+		if len(ws) > 1 && len(layers) == 1 && got != min(places, 2*experts) {
+			t.Fatalf("%d copies of %d experts in %d places", got, experts, places)
+		}
+	})
+	// Machines that hold half of them each are not overrun by second copies.
+	small := workers(2)
+	small[0].Spare, small[1].Spare = 800, 1200
+	if p, err := Next(nil, "m", equalLayers(1, 16), small, 2); err != nil {
+		t.Error(err)
+	} else if got := load(p); got["w00"] != 8 || got["w01"] != 12 {
+		t.Errorf("load %v, want 8 and 12", got)
+	}
+	small[0].Spare, small[1].Spare = 100, 100
+	if p, err := Next(nil, "m", equalLayers(1, 16), small, 2); err != nil {
+		t.Error(err)
+	} else {
+		checkOneCopy(t, p, equalLayers(1, 16))
+	}
+	ws := workers(2)
+	ws[0].Bytes, ws[1].Bytes = 1200, 1200 // 16 experts: 12 places each
+	p, err := Next(nil, "m", equalLayers(1, 16), ws, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := checkCopies(t, p, equalLayers(1, 16), ws, 2); got != 24 {
+		t.Errorf("%d copies, want 24", got)
 	}
 }
 

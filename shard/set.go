@@ -33,6 +33,13 @@ func (s Set) Has(e int) bool {
 	return e/64 < len(s.words) && s.words[e/64]>>(e%64)&1 == 1
 }
 
+// Remove takes expert e out of the set.
+func (s *Set) Remove(e int) {
+	if e/64 < len(s.words) {
+		s.words[e/64] &^= 1 << (e % 64)
+	}
+}
+
 // Len counts the experts in the set.
 func (s Set) Len() int {
 	n := 0
@@ -60,6 +67,18 @@ func (s Set) Minus(t Set) Set {
 		if i < len(t.words) {
 			out.words[i] &^= t.words[i]
 		}
+	}
+	return out
+}
+
+// Union returns the experts that are in s or in t.
+func (s Set) Union(t Set) Set {
+	if len(s.words) < len(t.words) {
+		s, t = t, s
+	}
+	out := Set{slices.Clone(s.words)}
+	for i, w := range t.words {
+		out.words[i] |= w
 	}
 	return out
 }

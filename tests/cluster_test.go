@@ -146,7 +146,7 @@ func (c *cluster) replan(t testing.TB, workers ...*testWorker) {
 	for _, n := range c.expertCounts() {
 		layers = append(layers, shard.Layer{Experts: n, ExpertBytes: 1})
 	}
-	plan, err := shard.Next(c.plan, testModel, layers, capacity)
+	plan, err := shard.Next(c.plan, testModel, layers, capacity, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

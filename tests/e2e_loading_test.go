@@ -54,8 +54,9 @@ func TestUpFromURL(t *testing.T) {
 		up.exits(t, 0)
 		sent, size := files.sent(), weightBytes(t, dir)
 		t.Logf("run %d: %d bytes of weights were sent, the model has %d", i+1, sent, size)
-		// Two processes that want the same small range at the same moment both read it.
-		if i == 0 && sent > 2*size {
+		// Two processes that want the same small range at the same moment both read it: the
+		// holders of the copies of an expert, and those of its neighbours.
+		if i == 0 && sent > 3*size {
 			t.Errorf("%d bytes were read of a model of %d", sent, size)
 		}
 		if i > 0 && sent > 8*1024 {

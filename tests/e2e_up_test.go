@@ -241,7 +241,7 @@ func testStatus(t *testing.T, c *localCluster) {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 	mustContain(t, "status", stdout, demo.Name, "state      ready", "registry   connected", "epoch 1, settled",
-		"coordinator-1", "worker-1", "worker-2", "layers 0-5     0-7", "layers 0-5     8-15")
+		"coordinator-1", "worker-1", "worker-2", "replicas   2 of each expert", "layers 0-5     0-15")
 	for _, line := range strings.Split(stdout, "\n") {
 		if strings.TrimRight(line, " ") != line {
 			t.Errorf("status line %q ends in spaces", line)

@@ -210,7 +210,8 @@ func (w *Worker) join(ctx context.Context) error {
 			return c.RegisterWorker(ctx, membership.Worker{
 				ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: gossip,
 				Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
-				Ready: make([]string, len(w.spec.Layers)),
+				Memory: machineMemory("/"),
+				Ready:  make([]string, len(w.spec.Layers)),
 			})
 		})
 	if err != nil {

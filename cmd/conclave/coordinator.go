@@ -30,7 +30,9 @@ type serveFlags struct {
 	MicroBatches  int           `help:"Parts of a step that overlap, 1 or 2, so that workers compute while the coordinator does; 0: what is faster." default:"0"`
 	DraftTokens   int           `help:"Tokens to guess by looking up what followed the same words before; answers stay the same. 0: none." default:"0"`
 	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
-	CallTimeout   time.Duration `help:"How long a worker may take for one layer." default:"20s"`
+	Replicas      int           `help:"Copies of every expert, on different workers, as far as their memory and number allow." default:"2"`
+	HedgeAfter    float64       `help:"Ask another replica too when a call takes longer than so many times what 99 of 100 take; at most one call in twenty. 0: never." default:"2"`
+	CallTimeout   time.Duration `help:"How long a worker may take for one layer before its lane is cut." default:"20s"`
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
 	apiFlags
@@ -47,6 +49,7 @@ func (f *serveFlags) validate() error {
 		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
 		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
 		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
+		atLeastOne("replicas", f.Replicas), notNegative("hedge-after", f.HedgeAfter),
 		notNegative("max-waiting", f.MaxWaiting), notNegative("call-timeout", f.CallTimeout),
 		notNegative("patience", f.Patience), notNegative("drain-timeout", f.DrainTimeout))
 }
@@ -94,8 +97,9 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
-		DraftTokens: f.DraftTokens, MinWorkers: f.MinWorkers,
-		Threads: f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
+		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,
+		MinWorkers: f.MinWorkers,
+		Threads:    f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),
 		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),
 		Version:  version(),

@@ -54,9 +54,17 @@ func (k *kvFormat) UnmarshalText(text []byte) error {
 }
 
 // notNegative refuses a number below 0; 0 means the default.
-func notNegative[T int | time.Duration](flag string, value T) error {
+func notNegative[T int | float64 | time.Duration](flag string, value T) error {
 	if value < 0 {
 		return fmt.Errorf("--%s is %v: want 0 or more", flag, value)
+	}
+	return nil
+}
+
+// atLeastOne refuses a number below 1.
+func atLeastOne(flag string, value int) error {
+	if value < 1 {
+		return fmt.Errorf("--%s is %d: want 1 or more", flag, value)
 	}
 	return nil
 }

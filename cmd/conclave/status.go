@@ -51,6 +51,7 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 	fmt.Fprintf(w, "state      %s\n", state)
 	fmt.Fprintf(w, "registry   %s\n", registry)
 	fmt.Fprintf(w, "placement  epoch %d, %s, controller %s\n", s.PlanEpoch, placement, s.Controller)
+	fmt.Fprintf(w, "replicas   %s\n", replicas(s))
 	fmt.Fprintf(w, "requests   %d running, %d waiting; cache %d of %d pages\n\n",
 		s.Engine.Running, s.Engine.Waiting, s.Engine.PagesUsed, s.Engine.PagesTotal)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -68,6 +69,9 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 		lane := "open"
 		if !m.Lane {
 			lane = "down"
+		}
+		if m.Ejected {
+			lane += ", late"
 		}
 		if m.Draining {
 			lane += ", draining"
@@ -92,6 +96,16 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 		}
 	}
 	return nil
+}
+
+// replicas says how many workers serve each expert, and what they are for.
+func replicas(s *coordinator.Status) string {
+	text := fmt.Sprint(s.ReplicasLeast)
+	if s.ReplicasMost > s.ReplicasLeast {
+		text += fmt.Sprintf(" to %d", s.ReplicasMost)
+	}
+	return fmt.Sprintf("%s of each expert; of %d calls %d sent again, %d hedged; %d ejections",
+		text, s.Calls, s.Retries, s.Hedges, s.Ejections)
 }
 
 func layerRange(first, last int) string {

@@ -75,6 +75,7 @@ func (f *upCommand) config(ctx context.Context, c *cli) (local.Config, error) {
 	} else {
 		name = cmp.Or(f.ModelName, where.name())
 	}
+	copies := min(f.Replicas, f.Workers)
 	level := c.Log.Level
 	if !f.Verbose && level == 0 {
 		level = 4 // slog's warn
@@ -92,7 +93,7 @@ func (f *upCommand) config(ctx context.Context, c *cli) (local.Config, error) {
 	cfg = local.Config{
 		Executable: executable, Env: slices.Concat(childEnv(), f.env(), f.hubEnv()),
 		Dir: filepath.Join(cache, local.DirName(f.Listen)), Listen: f.Listen,
-		Workers: f.Workers, Experts: experts, ExpertBytes: bytes,
+		Workers: f.Workers, Experts: copies * experts, ExpertBytes: int64(copies) * bytes,
 		Coordinator: append(f.coordinatorArgs(string(where), name), logging...),
 		Worker:      append(f.workerArgs(string(where)), logging...),
 		StopTimeout: f.DrainTimeout + stopMargin,
@@ -107,6 +108,8 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--model", dir, "--model-name", name, "--kv-memory", strconv.FormatInt(int64(f.KVMemory), 10),
 		"--max-rows", strconv.Itoa(f.MaxRows), "--max-running", strconv.Itoa(f.MaxRunning),
 		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
+		"--replicas", strconv.Itoa(f.Replicas),
+		"--hedge-after", strconv.FormatFloat(f.HedgeAfter, 'g', -1, 64),
 		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),

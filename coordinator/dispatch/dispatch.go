@@ -18,6 +18,9 @@ type Config struct {
 	Model string
 	// Experts is the number of routed experts of each layer, 0 for dense ones.
 	Experts []int
+	// ExpertBytes is the size of one expert of each layer, by which the speed of
+	// workers is measured; nil: all are alike.
+	ExpertBytes []int64
 	// Hidden is the width of the activations.
 	Hidden int
 	// Format is what activations are rounded to on their way; default F32,
@@ -26,6 +29,10 @@ type Config struct {
 	// CallTimeout is how long a worker may take for one layer before its lane
 	// is cut; default 20 s.
 	CallTimeout time.Duration
+	// HedgeAfter is how many times the 99th percentile of a worker's recent calls
+	// one may take before another replica is asked too, for at most one call in
+	// twenty; 0: never.
+	HedgeAfter float64
 	// Patience is how long experts may be out of reach before the layers that
 	// need them fail; default 15 s, more than a lease and a reload take. It
 	// counts from when the table was last complete: layers that come later
@@ -98,6 +105,13 @@ type Dispatcher struct {
 	flights [Flights]flight
 	next    uint64 // the last request's id
 	row     []float32
+
+	totals  totalCounters
+	epoch   epoch
+	limits  router.Limits
+	budget  router.Budget
+	timer   *time.Timer // of the caller that waits
+	scratch []router.State
 }
 
 // New returns a dispatcher without workers; Update brings them.
@@ -105,7 +119,15 @@ func New(cfg Config) (*Dispatcher, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	d := &Dispatcher{cfg: cfg, row: make([]float32, cfg.Hidden)}
+	d := &Dispatcher{
+		cfg: cfg, row: make([]float32, cfg.Hidden), epoch: epoch(time.Now()),
+		limits: router.Limits{HedgeAfter: cfg.HedgeAfter, Ceiling: int64(cfg.CallTimeout)},
+		timer:  time.NewTimer(time.Hour),
+	}
+	d.timer.Stop()
+	for i := range d.flights {
+		d.flights[i].inbox.wake = make(chan struct{}, 1)
+	}
 	d.fleet = newFleet(&d.cfg)
 	return d, nil
 }
@@ -130,9 +152,19 @@ func (d *Dispatcher) Hops() map[shard.WorkerID]Hops {
 	defer d.fleet.mu.Unlock()
 	out := make(map[shard.WorkerID]Hops, len(d.fleet.peers))
 	for id, p := range d.fleet.peers {
-		out[id] = p.hops.snapshot()
+		h := p.record.hops.snapshot()
+		h.Ejected = p.record.ejected()
+		out[id] = h
 	}
 	return out
+}
+
+// Totals returns what was done about calls that failed or were late.
+func (d *Dispatcher) Totals() Totals {
+	return Totals{
+		Calls: d.totals.calls.Load(), Retries: d.totals.retries.Load(),
+		Hedges: d.totals.hedges.Load(), Ejections: d.totals.ejections.Load(),
+	}
 }
 
 // Close cuts all lanes and waits for their keepers. A Run in progress returns
@@ -140,14 +172,33 @@ func (d *Dispatcher) Hops() map[shard.WorkerID]Hops {
 func (d *Dispatcher) Close() { d.fleet.close() }
 
 // Begin starts a step: its layers use one table, unless that one fails.
-func (d *Dispatcher) Begin() { d.step = d.fleet.pin() }
+func (d *Dispatcher) Begin() {
+	d.step = d.fleet.pin()
+	now := d.epoch.at(time.Now())
+	sum, known := 0.0, 0
+	for _, l := range d.step.lanes {
+		if l != nil {
+			if speed, _ := l.record.state(now); speed > 0 {
+				sum, known = sum+speed, known+1
+			}
+		}
+	}
+	if known < 2 {
+		return
+	}
+	for _, l := range d.step.lanes {
+		if l != nil {
+			l.record.relax(sum / float64(known))
+		}
+	}
+}
 
-// End ends the step. Answers that nobody received are taken, so that no lane is
-// left with one; ctx bounds the wait.
-func (d *Dispatcher) End(ctx context.Context) {
+// End ends the step. Answers that nobody received are given up; there is nothing
+// to wait for.
+func (d *Dispatcher) End(context.Context) {
 	for i := range d.flights {
 		if f := &d.flights[i]; f.away {
-			_ = d.collect(ctx, f) // nobody asked for it
+			d.finish(f)
 			f.away = false
 		}
 	}

@@ -3,12 +3,15 @@
 // experts and adds up what comes back.
 //
 // Invariants:
-//   - One message per worker per layer and micro-batch; one reply per message.
+//   - One message per worker per layer and micro-batch, and one more for each call that fails or
+//     is late; one reply per message, in order. What was given up is still
+//     answered, and its answer dropped.
 //   - Outputs are added in f32 in ascending expert order, whatever order and
 //     whichever workers they came from.
 //   - An expert is never skipped: a layer either has all of its outputs or
-//     fails. A broken lane, a refusal or a timeout only means that the layer
-//     is routed again by the newest table.
+//     fails. A broken lane, a refusal or lateness only means that the call's
+//     experts are asked for elsewhere, by the newest table.
+//   - The first answer for an expert counts, and it is added once.
 //   - The table announced as settled is at least as new as any table that a
 //     layer in flight was routed by.
 //

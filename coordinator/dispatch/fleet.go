@@ -28,7 +28,7 @@ type peer struct {
 	Worker
 	lane   *lane // nil while down
 	cancel context.CancelFunc
-	hops   *hopCounters // of all incarnations of the worker
+	record *record // of all incarnations of the worker
 }
 
 // snapshot is one immutable view of the fleet; changed is closed when a newer
@@ -83,10 +83,10 @@ func (f *fleet) update(plan *shard.Plan, workers []Worker) {
 			old.Ready, old.Suspect = w.Ready, w.Suspect
 			continue
 		}
-		p := &peer{Worker: w, hops: &hopCounters{}}
+		p := &peer{Worker: w, record: &record{}}
 		if old != nil {
 			old.cancel()
-			p.hops = old.hops
+			p.record = old.record
 		}
 		ctx, cancel := context.WithCancel(f.ctx)
 		p.cancel = cancel
@@ -119,7 +119,7 @@ func (f *fleet) keepLane(ctx context.Context, p *peer) {
 	delay := firstRetry
 	said := "" // the last complaint, which is not repeated
 	for ctx.Err() == nil {
-		l, err := openLane(ctx, f.cfg, string(p.ID), p.Addr, p.hops)
+		l, err := openLane(ctx, f.cfg, string(p.ID), p.Addr, p.record)
 		if err == nil {
 			opened := time.Now()
 			f.attach(p, l)
@@ -171,7 +171,7 @@ func (f *fleet) lose(l *lane) {
 
 func (f *fleet) loseLocked(p *peer) {
 	if f.ctx.Err() == nil {
-		p.hops.failures.Add(1)
+		p.record.hops.failures.Add(1)
 		f.cfg.Log.Warn("lane broken", "worker", p.ID, "addr", p.Addr, "err", context.Cause(p.lane.ctx))
 	}
 	p.lane = nil

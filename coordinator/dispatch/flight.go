@@ -18,12 +18,26 @@ type flight struct {
 	choice router.Choice
 	away   bool // sent, and not received
 
-	at      *snapshot // what it was routed by
-	route   router.Route
-	missing bool             // no worker serves some expert of it
-	sent    int              // calls that are on their way; the first ones of the route
-	failed  error            // of the call after those
-	replies []*wire.Response // one for each call sent
+	at       *snapshot // what it was routed by last
+	route    router.Route
+	attempts []attempt // one for each call of the route
+	inbox    inbox
+	missing  bool    // no worker of at may be asked for some expert
+	refused  []*lane // not to be asked before there is news, or it is
+	again    time.Time
+	rejected error // of a request that is wrong in itself
+	cause    error // the last failure
+}
+
+// attempt is one call of a flight's route.
+type attempt struct {
+	lane *lane
+	call *call // nil when it has failed
+	live bool  // its answer is due
+	// hedge is when others are asked too, zero if they have been, or will not be;
+	// deadline is when it is late, zero when it has been.
+	hedge, deadline time.Time
+	doubled         bool // others were asked too
 }
 
 // Send starts the chosen experts of layer for x [tokens, hidden], the rows of
@@ -32,41 +46,53 @@ type flight struct {
 func (d *Dispatcher) Send(micro, layer int, x []float32, c router.Choice) {
 	f := &d.flights[micro]
 	f.micro, f.layer, f.x, f.choice, f.away = micro, layer, x, c, true
-	d.post(f)
+	f.rejected, f.cause, f.at = nil, nil, d.step
+	f.forgive()
+	f.missing = f.route.Plan(f.at.table, layer, c, d.states(f, false)) >= 0
+	d.launch(f)
 }
 
 // Receive sets out [tokens, hidden] to the weighted sum of the outputs of the
-// experts that the last Send of the micro-batch started. It tries until every
+// experts that the last Send of the micro-batch started. Calls that fail or are
+// late go to other replicas; the first answer counts. It tries until every
 // expert has answered, ctx ends, a worker rejects the request itself, or the
 // experts have been out of reach for longer than the configured patience
 // (*UnavailableError).
 func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) error {
 	f := &d.flights[micro]
 	f.away = false
-	var began time.Time // when this layer failed first
-	var cause error
+	defer d.finish(f)
+	var began time.Time // when somebody was missing first
 	for {
-		missing := f.missing
-		if !missing {
-			if cause = d.collect(ctx, f); cause == nil {
-				d.combine(f, out)
-				return nil
+		d.absorb(ctx, f)
+		switch {
+		case f.rejected != nil:
+			return f.rejected
+		case f.route.Complete():
+			d.combine(f, out)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		wake := d.double(f)
+		var changed <-chan struct{}
+		if f.route.Unasked() {
+			if began.IsZero() {
+				began = time.Now()
 			}
-			var rejected *rejectedError
-			if errors.As(cause, &rejected) {
-				return cause
+			left, err := d.reroute(f, began)
+			if err != nil {
+				return err
+			}
+			if f.route.Unasked() {
+				wake, changed = earlier(wake, left), f.at.changed
+			} else {
+				continue // to look at the limits of the new calls
 			}
 		}
-		if err := ctx.Err(); err != nil {
+		if err := d.wait(ctx, f, wake, changed); err != nil {
 			return err
 		}
-		if began.IsZero() {
-			began = time.Now()
-		}
-		if err := d.reroute(ctx, f, began, cause); err != nil {
-			return err
-		}
-		d.post(f)
 	}
 }
 
@@ -82,79 +108,66 @@ func (d *Dispatcher) Run(
 // interrupted.
 var ErrClosed = errors.New("dispatcher is closed")
 
-// retryRefused is how soon a layer is routed again when a worker refused it
-// though the table has not changed: its news may still be on their way.
-const retryRefused = 20 * time.Millisecond
-
-// reroute makes a table newer than the step's the step's, and waits for it
-// while there is patience left.
-func (d *Dispatcher) reroute(
-	ctx context.Context, f *flight, began time.Time, cause error,
+// wait returns when a call is over, at the time wake, when changed is closed,
+// or with an error when there is nothing to wait for any more.
+func (d *Dispatcher) wait(
+	ctx context.Context, f *flight, wake time.Time, changed <-chan struct{},
 ) error {
-	left := d.cfg.Patience - time.Since(began)
-	d.renew(f)
-	if d.step != f.at && left > 0 {
-		return nil
+	var timer <-chan time.Time
+	if !wake.IsZero() {
+		d.timer.Reset(time.Until(wake))
+		timer = d.timer.C
 	}
-	s := d.step
-	if f.missing && !s.lost.IsZero() {
-		left = min(left, d.cfg.Patience-time.Since(s.lost))
-	}
-	if left <= 0 {
-		reason := s.table.Missing()
-		if reason == "" {
-			reason = "workers keep failing"
-		}
-		return &UnavailableError{Reason: reason, Cause: cause}
-	}
-	var refused *refusedError
-	if errors.As(cause, &refused) {
-		left = min(left, retryRefused)
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
 	select {
+	case <-f.inbox.wake:
+	case <-timer:
+	case <-changed:
+		f.forgive()
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-d.fleet.ctx.Done():
 		return ErrClosed
-	case <-timer.C:
-	case <-s.changed:
 	}
-	d.renew(f)
 	return nil
 }
 
-// renew makes the newest table the step's. The fleet counts on the older one
-// while another micro-batch is under way by it.
-func (d *Dispatcher) renew(f *flight) {
-	for i := range d.flights {
-		if other := &d.flights[i]; other != f && other.away {
-			d.step = d.fleet.newest()
-			return
-		}
-	}
-	d.step = d.fleet.pin()
-}
-
-// post routes a flight by the step's table and sends its calls.
-func (d *Dispatcher) post(f *flight) {
-	f.at, f.sent, f.failed = d.step, 0, nil
-	f.missing = f.route.Plan(f.at.table, f.layer, f.choice) >= 0
-	if f.missing {
-		return
-	}
-	for i := range f.route.Calls {
+// launch sends the calls of the route that were not sent yet.
+func (d *Dispatcher) launch(f *flight) {
+	for i := len(f.attempts); i < len(f.route.Calls); i++ {
 		c := &f.route.Calls[i]
 		l := f.at.lanes[c.Holder]
-		timeout := d.cfg.CallTimeout * time.Duration(1+len(l.due)) // it waits for those before it
-		d.encode(&l.calls[f.micro].req, f, c, timeout)
-		if f.failed = l.send(f.micro, timeout); f.failed != nil {
-			d.fleet.fail(l, f.failed)
+		k := l.prepare()
+		if k == nil {
+			f.attempts = append(f.attempts, attempt{lane: l})
+			f.refused, f.cause = append(f.refused, l), errCongested
+			f.route.Failed(i)
+			continue
+		}
+		d.budget.Called()
+		d.totals.calls.Add(1)
+		now := time.Now()
+		hedge, deadline := l.record.limits(len(c.Rows), d.epoch.at(now), d.limits)
+		a := attempt{lane: l, call: k, live: true, deadline: now.Add(deadline)}
+		if hedge > 0 {
+			a.hedge = now.Add(hedge)
+		}
+		f.attempts = append(f.attempts, a)
+		k.inbox, k.attempt, k.rows, k.limit = &f.inbox, i, len(c.Rows), deadline
+		k.bytes = int64(len(c.Experts)) * d.expertBytes(f.layer)
+		timeout := d.cfg.CallTimeout * time.Duration(1+l.waiting()) // for those before it
+		d.encode(&k.req, f, c, timeout)
+		if err := l.send(k, timeout); err != nil {
+			f.rejected = err
 			return
 		}
-		f.sent++
 	}
+}
+
+func (d *Dispatcher) expertBytes(layer int) int64 {
+	if layer < len(d.cfg.ExpertBytes) {
+		return d.cfg.ExpertBytes[layer]
+	}
+	return 1
 }
 
 func (d *Dispatcher) encode(
@@ -172,57 +185,64 @@ func (d *Dispatcher) encode(
 	}
 }
 
-// collect waits for the answers to all calls that were sent, so that no lane is
-// left with one, and returns what failed.
-func (d *Dispatcher) collect(ctx context.Context, f *flight) error {
-	failed := f.failed
-	f.replies = f.replies[:0]
+// absorb takes in the calls that are over.
+func (d *Dispatcher) absorb(ctx context.Context, f *flight) {
 	trace := obs.StepFrom(ctx)
-	for i := range f.sent {
-		c := &f.route.Calls[i]
-		l := f.at.lanes[c.Holder]
-		r, err := l.receive(ctx, f.micro)
-		f.replies = append(f.replies, r)
-		switch {
-		case err == nil:
-			err = d.check(l, r, c)
-		case ctx.Err() == nil:
-			d.fleet.fail(l, err)
-		}
-		if err != nil {
-			failed = err
+	for _, k := range f.inbox.take() {
+		a, c := &f.attempts[k.attempt], &f.route.Calls[k.attempt]
+		a.live = false
+		err := k.err
+		if err == nil {
+			err = d.check(a.lane, k.resp, c)
+		} else if ctx.Err() == nil {
+			d.fleet.fail(a.lane, err)
 		}
 		if trace != nil {
-			trace.Hop(f.hop(l, c, err))
+			trace.Hop(f.hop(k, c, err))
+		}
+		if err == nil {
+			f.route.Answered(k.attempt)
+			continue
+		}
+		f.cause = err
+		a.call = nil
+		a.lane.release(k)
+		f.route.Failed(k.attempt)
+		a.lane.record.hops.retries.Add(1)
+		d.totals.retries.Add(1)
+		var refused *refusedError
+		if errors.As(err, &refused) {
+			f.refused = append(f.refused, a.lane)
+		}
+		var rejected *rejectedError
+		if errors.As(err, &rejected) {
+			f.rejected = err
 		}
 	}
-	f.sent = 0
-	return failed
 }
 
-// hop is what a trace says of a call of f that has ended, with err or without.
-func (f *flight) hop(l *lane, c *router.Call, err error) obs.Hop {
-	call := &l.calls[f.micro]
+// hop is what a trace says of a call that is over, with err or without.
+func (f *flight) hop(k *call, c *router.Call, err error) obs.Hop {
 	h := obs.Hop{
-		Layer: f.layer, Micro: f.micro, Worker: l.worker, Rows: len(c.Tokens),
-		Started: call.sent, Err: err,
+		Layer: f.layer, Micro: f.micro, Worker: k.lane.worker, Rows: len(c.Tokens),
+		Started: k.sent, Err: err,
 	}
 	if err != nil {
-		h.Took = time.Since(call.sent)
+		h.Took = time.Since(k.sent)
 	} else {
-		h.Took, h.Queue, h.Compute = call.span.took, call.span.queue, call.span.compute
+		h.Took, h.Queue, h.Compute = k.span.took, k.span.queue, k.span.compute
 	}
 	return h
 }
 
-// combine adds the outputs of all calls in ascending expert order.
+// combine adds the outputs of all experts in ascending order.
 func (d *Dispatcher) combine(f *flight, out []float32) {
 	clear(out)
 	h, format := d.cfg.Hidden, d.cfg.Format
 	row := h * format.Size()
 	for _, slot := range f.route.Slots {
 		c := &f.route.Calls[slot.Call]
-		body := f.replies[slot.Call].Outputs.Bytes()
+		body := f.attempts[slot.Call].call.resp.Outputs.Bytes()
 		for i := slot.First; i < slot.First+slot.Count; i++ {
 			format.Decode(d.row, body[i*row:(i+1)*row])
 			dst := out[c.Token(i)*h:][:h]
@@ -231,4 +251,19 @@ func (d *Dispatcher) combine(f *flight, out []float32) {
 			}
 		}
 	}
+}
+
+// finish gives back the answers of a flight, and gives up those that are due.
+func (d *Dispatcher) finish(f *flight) {
+	for i := range f.attempts {
+		if a := &f.attempts[i]; a.live {
+			a.lane.giveUp(a.call)
+		} else if a.call != nil {
+			a.lane.release(a.call)
+		}
+	}
+	for _, k := range f.inbox.take() { // came just before they were given up
+		k.lane.release(k)
+	}
+	f.attempts = f.attempts[:0]
 }

@@ -7,17 +7,36 @@ import (
 	"github.com/conclave-serve/conclave/internal/wire"
 )
 
+// Totals counts what was done about calls that failed or were late, over all
+// workers that there have ever been.
+type Totals struct {
+	// Calls are those that went out, Retries those that went to others because
+	// they failed or were late, Hedges those that others were asked for too before
+	// they were late, Ejections how often a worker was left alone because it kept
+	// being late.
+	Calls, Retries, Hedges, Ejections int64
+}
+
+// totalCounters is the live form of Totals.
+type totalCounters struct{ calls, retries, hedges, ejections atomic.Int64 }
+
 // Hops sums where the time of a worker's calls went.
 type Hops struct {
-	Calls, Failures         int64
+	// Calls are those that the worker has answered, Failures the lanes to it that
+	// broke.
+	Calls, Failures int64
+	// Retries, Hedges and Ejections are as in Totals, of this worker.
+	Retries, Hedges, Ejections int64
+	// Ejected is true while it is.
+	Ejected                 bool
 	Network, Queue, Compute time.Duration
 }
 
-// hopCounters is the live form of Hops; it outlives the worker's lanes and
-// restarts, but not its membership.
+// hopCounters is the live form of Hops.
 type hopCounters struct {
-	calls, failures         atomic.Int64
-	network, queue, compute atomic.Int64
+	calls, failures            atomic.Int64
+	retries, hedges, ejections atomic.Int64
+	network, queue, compute    atomic.Int64
 }
 
 // span is where the time of one call went; the rest of took is the network's.
@@ -47,6 +66,7 @@ func (h *hopCounters) add(s span) {
 func (h *hopCounters) snapshot() Hops {
 	return Hops{
 		Calls: h.calls.Load(), Failures: h.failures.Load(),
+		Retries: h.retries.Load(), Hedges: h.hedges.Load(), Ejections: h.ejections.Load(),
 		Network: time.Duration(h.network.Load()),
 		Queue:   time.Duration(h.queue.Load()),
 		Compute: time.Duration(h.compute.Load()),

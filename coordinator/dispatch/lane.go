@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,10 +16,15 @@ import (
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
 )
 
-// lane is an open stream to one worker. The dispatcher's caller sends on it, at
-// most one request of each micro-batch at a time, and the worker answers in the
-// order of the requests; a goroutine of the lane listens for the answers, so
-// that a lane that breaks between requests is known to be broken.
+// maxCalls is how many requests may be on their way on a lane: those of all
+// flights, asked again once, and some that were given up. A worker that leaves
+// more unanswered gets none.
+const maxCalls = 4 * Flights
+
+// lane is an open stream to one worker. The dispatcher's caller sends on it, and
+// the worker answers in the order of the requests; a goroutine of the lane
+// listens for the answers, so that a lane that breaks between requests is known
+// to be broken, and late answers that nobody waits for any more are taken off it.
 type lane struct {
 	worker string
 	conn   *grpc.ClientConn
@@ -25,67 +32,54 @@ type lane struct {
 	// ctx ends when the lane is of no more use; its cause says why.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	hops   *hopCounters
-
-	calls [Flights]call
-	// due holds the micro-batches whose answers are due, in order. The sender
-	// writes a call before it puts it here; from then until the answer is out it
-	// is the listener's.
-	due chan int
+	record *record
+	// stuck cuts the lane unless it is stopped; it runs while a request waits for
+	// the transport to take it.
+	stuck *time.Timer
 
 	buffers  wire.Buffers
-	heard    wire.Response // what comes off the stream, before it is known whose it is
-	answered time.Time     // when the last answer came; the listener's
 	listened chan struct{} // closed when the listener has ended
-}
+	// behind is the number of requests on their way that are late.
+	behind atomic.Int32
 
-// call is one request on its way.
-type call struct {
-	req  wire.Request
-	sent time.Time
-	// timer cuts the lane unless it is stopped; it runs while an answer is due.
-	timer *time.Timer
-	// answer hands over reply, which stays as it is until the next request: the
-	// other micro-batch may ask again and again before this one is read.
-	answer chan *wire.Response // buffer 1
-	reply  wire.Response
-	span   span // of the answer
+	mu    sync.Mutex
+	calls []*call // all that were ever made
+	idle  []*call
+	due   []*call // on their way, in the order of their answers
+	dead  bool    // the listener has ended, or is about to
 }
 
 var (
 	// errLaneTimeout is why a lane was cut when its worker did not answer in
 	// time.
 	errLaneTimeout = errors.New("no answer within the call timeout")
+	errStuck       = errors.New("it takes no requests any more")
 	errUnasked     = errors.New("an answer came that nobody had asked for")
 	errHungUp      = errors.New("it ended the stream")
+	// errCongested is why a lane that is sound gets no more requests.
+	errCongested = errors.New("too many requests are without an answer")
 )
 
 // openLane connects to a worker, checks that it serves the expected
 // checkpoint, and opens its stream. The lane lives until ctx ends or it is
 // cut; it must be closed.
-func openLane(ctx context.Context, cfg *Config, id, addr string, hops *hopCounters) (*lane, error) {
+func openLane(ctx context.Context, cfg *Config, id, addr string, r *record) (*lane, error) {
 	options := append(wire.DialOptions(cfg.MaxMessage),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial worker %s at %s: %w", id, addr, err)
 	}
-	l := &lane{
-		worker: id, conn: conn, hops: hops,
-		due: make(chan int, Flights), listened: make(chan struct{}),
-	}
+	l := &lane{worker: id, conn: conn, record: r, listened: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	if err := l.handshake(cfg); err != nil {
 		l.cut(err)
 		_ = conn.Close() // nothing is pending on it
 		return nil, fmt.Errorf("open lane to worker %s at %s: %w", id, addr, err)
 	}
-	for i := range l.calls {
-		c := &l.calls[i]
-		c.req.Buffers, c.answer = &l.buffers, make(chan *wire.Response, 1)
-		c.timer = time.AfterFunc(time.Hour, func() { l.cut(errLaneTimeout) })
-		c.timer.Stop()
-	}
+	l.stuck = time.AfterFunc(time.Hour, func() { l.cut(errStuck) })
+	l.stuck.Stop()
+	r.renewed()
 	go l.listen()
 	return l, nil
 }
@@ -117,82 +111,176 @@ func (l *lane) handshake(cfg *Config) error {
 	return err
 }
 
-// send hands the request of a micro-batch to the transport and starts the clock
-// of its answer.
-func (l *lane) send(micro int, timeout time.Duration) error {
-	c := &l.calls[micro]
-	c.timer.Reset(timeout)
-	c.sent = time.Now()
-	select {
-	case l.due <- micro:
-	case <-l.ctx.Done():
-		return l.failure()
+// prepare returns a call whose request is to be filled and sent, or nil if the
+// lane has no room for one.
+func (l *lane) prepare() *call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.idle); n > 0 {
+		c := l.idle[n-1]
+		l.idle = l.idle[:n-1]
+		return c
 	}
-	err := l.stream.SendMsg(&c.req)
-	if errors.Is(err, io.EOF) {
-		<-l.ctx.Done() // the listener learns why
-		return l.failure()
+	if len(l.calls) >= maxCalls {
+		return nil
 	}
-	if err != nil { // of our own making: a message over the limit
-		return &rejectedError{l.worker, err.Error()}
-	}
-	return nil
+	c := &call{lane: l, resp: &wire.Response{}}
+	c.req.Buffers = &l.buffers
+	c.timer = time.AfterFunc(time.Hour, func() { l.cut(errLaneTimeout) })
+	c.timer.Stop()
+	l.calls = append(l.calls, c)
+	return c
 }
 
-// receive waits for the answer to the request of a micro-batch. If ctx ends
-// first, the lane is cut: its answer would be taken for that of the next one.
-func (l *lane) receive(ctx context.Context, micro int) (*wire.Response, error) {
-	select {
-	case r := <-l.calls[micro].answer:
-		return r, nil
-	case <-l.ctx.Done():
-		return nil, l.failure()
-	case <-ctx.Done():
-		l.cut(ctx.Err())
-		return nil, ctx.Err()
+// waiting is how many answers are due.
+func (l *lane) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.due)
+}
+
+// send hands a prepared call to the transport and starts the clock of its
+// answer. An error is of our own making; whatever happens on the way, the call's
+// inbox learns.
+func (l *lane) send(c *call, timeout time.Duration) error {
+	c.late, c.given, c.err = false, false, nil
+	c.sent = time.Now()
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		c.err = l.failure()
+		c.inbox.put(c)
+		return nil
+	}
+	c.timer.Reset(timeout)
+	l.due = append(l.due, c)
+	l.mu.Unlock()
+
+	// A worker that stands still leaves the transport's buffers full.
+	l.stuck.Reset(c.limit)
+	err := l.stream.SendMsg(&c.req)
+	l.stuck.Stop()
+	if err == nil || errors.Is(err, io.EOF) || l.ctx.Err() != nil {
+		return nil // the listener learns why
+	}
+	return &rejectedError{l.worker, err.Error()} // a message over the limit
+}
+
+// release takes a call back whose answer is of no more use.
+func (l *lane) release(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.releaseLocked(c)
+}
+
+func (l *lane) releaseLocked(c *call) {
+	c.inbox = nil
+	l.idle = append(l.idle, c)
+}
+
+// delay marks a call as late, if its answer is still due.
+func (l *lane) delay(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delayLocked(c)
+}
+
+func (l *lane) delayLocked(c *call) (due bool) {
+	for _, d := range l.due {
+		if d != c {
+			continue
+		}
+		if !c.late {
+			c.late = true
+			l.behind.Add(1)
+		}
+		return true
+	}
+	return false
+}
+
+// giveUp leaves the answer of a call to the listener, unless the inbox has it
+// already.
+func (l *lane) giveUp(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.delayLocked(c) {
+		c.given = true
 	}
 }
 
 // listen takes answers off the stream until it ends.
 func (l *lane) listen() {
 	defer close(l.listened)
+	spare := &wire.Response{}
+	var answered time.Time // when the last answer came
 	for {
-		c, err := l.hear()
+		err := l.stream.RecvMsg(spare)
+		if errors.Is(err, io.EOF) {
+			err = errHungUp
+		}
+		if err == nil {
+			spare, err = l.hear(spare, &answered)
+		}
 		if err != nil {
-			l.cut(err)
+			l.end(err)
 			return
 		}
-		c.answer <- &c.reply
 	}
 }
 
-// hear waits for one answer and holds it to the request that is due.
-func (l *lane) hear() (*call, error) {
-	r := &l.heard
-	err := l.stream.RecvMsg(r)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, errHungUp
-	case err != nil:
-		return nil, err
-	}
-	var c *call
-	select {
-	case micro := <-l.due:
-		c = &l.calls[micro]
-	default:
+// hear holds an answer to the request that is due, and returns memory for the
+// next one.
+func (l *lane) hear(r *wire.Response, answered *time.Time) (spare *wire.Response, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.due) == 0 {
 		return nil, errUnasked
 	}
+	c := l.due[0]
 	if r.ID != c.req.ID {
 		return nil, fmt.Errorf("it answered request %d, expected %d", r.ID, c.req.ID)
 	}
+	copy(l.due, l.due[1:])
+	l.due = l.due[:len(l.due)-1]
 	c.timer.Stop()
+	spare, c.resp = c.resp, r
 	now := time.Now()
-	c.span = newSpan(r, now.Sub(c.sent), l.answered.Sub(c.sent))
-	l.hops.add(c.span)
-	l.answered = now
-	c.reply, l.heard = l.heard, c.reply // each keeps its memory
-	return c, nil
+	c.span = newSpan(r, now.Sub(c.sent), answered.Sub(c.sent))
+	*answered = now
+	bytes := c.bytes
+	if r.Status != wire.StatusOK {
+		bytes = 0 // nothing was computed
+	}
+	l.record.answered(c.rows, bytes, c.span, c.limit)
+	l.overLocked(c)
+	return spare, nil
+}
+
+// overLocked hands a call that is not due any more to whoever waits for it.
+func (l *lane) overLocked(c *call) {
+	if c.late {
+		l.behind.Add(-1)
+	}
+	if c.given {
+		l.releaseLocked(c)
+		return
+	}
+	c.inbox.put(c)
+}
+
+// end cuts the lane and tells everybody who waits for an answer.
+func (l *lane) end(cause error) {
+	l.cut(cause)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead = true
+	for _, c := range l.due {
+		c.timer.Stop()
+		c.err = l.failure()
+		l.overLocked(c)
+	}
+	l.due = l.due[:0]
 }
 
 // failure says why the lane has ended.
@@ -206,9 +294,7 @@ func (l *lane) cut(cause error) { l.cancel(cause) }
 // close cuts the lane and releases what it holds.
 func (l *lane) close() {
 	l.cut(context.Canceled)
-	for i := range l.calls {
-		l.calls[i].timer.Stop()
-	}
 	_ = l.conn.Close() // nothing is pending on it
 	<-l.listened
+	l.stuck.Stop()
 }

@@ -17,6 +17,9 @@ type Worker struct {
 	Zone        string `json:"zone,omitempty"` // failure domain
 	Model       string `json:"model"`          // fingerprint of the checkpoint
 	Capacity    int64  `json:"capacity"`       // bytes for experts
+	// Memory is what the machine has, in bytes, 0 if that is not known: a worker
+	// without a capacity of its own gets second copies of experts only within it.
+	Memory int64 `json:"memory,omitempty"`
 	// Ready lists, for each layer, the experts that are loaded, as written by shard.Set
 	// ("0-7,12"; empty: none).
 	Ready     []string `json:"ready,omitempty"`

@@ -1,0 +1,148 @@
+package dispatch
+
+import (
+	"slices"
+	"time"
+
+	"github.com/conclave-serve/conclave/router"
+)
+
+// retryRefused is how soon a worker is asked again that refused though the table
+// has not changed: its news may still be on their way.
+const retryRefused = 20 * time.Millisecond
+
+// reroute asks others for the experts that nobody is asked for any more, by the
+// newest table. Where there is nobody, it returns until when to wait for
+// news, while there is patience left.
+func (d *Dispatcher) reroute(f *flight, began time.Time) (wake time.Time, err error) {
+	d.renew(f)
+	now := time.Now()
+	if due(f.again, now) {
+		f.forgive()
+	}
+	end := began.Add(d.cfg.Patience)
+	if now.Before(end) {
+		f.at = d.step
+		f.missing = f.route.Again(f.at.table, f.layer, d.states(f, false)) >= 0
+		d.launch(f)
+		if !f.route.Unasked() {
+			return wake, nil
+		}
+	}
+	if f.missing && len(f.refused) == 0 && !d.step.lost.IsZero() {
+		end = earlier(end, d.step.lost.Add(d.cfg.Patience))
+	}
+	if !now.Before(end) {
+		reason := d.step.table.Missing()
+		if reason == "" {
+			reason = "workers keep failing"
+		}
+		return wake, &UnavailableError{Reason: reason, Cause: f.cause}
+	}
+	if len(f.refused) > 0 && f.again.IsZero() {
+		f.again = now.Add(retryRefused)
+	}
+	return earlier(end, f.again), nil
+}
+
+// renew makes the newest table the step's. The fleet counts on the older one
+// while calls are under way by it: their workers must not drop anything yet.
+func (d *Dispatcher) renew(f *flight) {
+	under := slices.ContainsFunc(f.attempts, func(a attempt) bool { return a.live })
+	for i := range d.flights {
+		other := &d.flights[i]
+		under = under || other != f && other.away
+	}
+	if under {
+		d.step = d.fleet.newest()
+	} else {
+		d.step = d.fleet.pin()
+	}
+}
+
+// forgive lets those be asked again who refused.
+func (f *flight) forgive() { f.refused, f.again = f.refused[:0], time.Time{} }
+
+// states is what routing should know of the holders of the flight's table. With
+// strict, whoever is only to be avoided is not asked at all.
+func (d *Dispatcher) states(f *flight, strict bool) []router.State {
+	now := d.epoch.at(time.Now())
+	d.scratch = d.scratch[:0]
+	for _, l := range f.at.lanes {
+		s := router.State{Exclude: true}
+		if l != nil {
+			speed, usable := l.record.state(now)
+			s.Speed, s.Avoid = speed, !usable || l.behind.Load() > 0
+			s.Exclude = l.ctx.Err() != nil || slices.Contains(f.refused, l) || strict && s.Avoid
+		}
+		d.scratch = append(d.scratch, s)
+	}
+	return d.scratch
+}
+
+// double asks others too for the experts of calls that are over their limits,
+// and returns when the next one will be.
+func (d *Dispatcher) double(f *flight) (wake time.Time) {
+	now := time.Now()
+	for i := 0; i < len(f.attempts); i++ {
+		a := &f.attempts[i]
+		if !a.live {
+			continue
+		}
+		hops := &a.lane.record.hops
+		if due(a.hedge, now) {
+			a.hedge = time.Time{}
+			if d.budget.Spend() && d.also(f, i) {
+				hops.hedges.Add(1)
+				d.totals.hedges.Add(1)
+			}
+			a = &f.attempts[i] // the list has grown
+		}
+		if due(a.deadline, now) {
+			a.deadline = time.Time{}
+			if a.lane.record.missed(d.epoch.at(now)) {
+				d.totals.ejections.Add(1)
+				d.cfg.Log.Warn("worker ejected: it keeps answering late", "worker", a.lane.worker)
+			}
+			if !a.doubled && d.also(f, i) {
+				hops.retries.Add(1)
+				d.totals.retries.Add(1)
+			}
+			a = &f.attempts[i]
+			a.lane.delay(a.call)
+		}
+		wake = earlier(earlier(wake, a.hedge), a.deadline)
+	}
+	return wake
+}
+
+func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// also asks others for the experts of a call that may still be answered, and
+// reports whether there is anybody.
+func (d *Dispatcher) also(f *flight, i int) bool {
+	a := &f.attempts[i]
+	d.renew(f)
+	f.at = d.step
+	states := d.states(f, true)
+	for h, l := range f.at.lanes {
+		if l == a.lane {
+			states[h].Exclude = true
+		}
+	}
+	if !f.route.Also(f.at.table, f.layer, i, states) {
+		return false
+	}
+	a.doubled = true
+	a.lane.delay(a.call)
+	d.launch(f)
+	return true
+}
+
+// earlier is the earlier of two times, of which the zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,83 @@
+package dispatch
+
+import (
+	"sync"
+	"time"
+
+	"github.com/conclave-serve/conclave/router"
+)
+
+// record is what is known of a worker from its calls. It outlives the worker's
+// lanes and restarts, but not its membership.
+type record struct {
+	hops hopCounters
+
+	mu     sync.Mutex
+	pace   router.Pace
+	health router.Health
+}
+
+// epoch is where times of router's kind are counted from.
+type epoch time.Time
+
+// at is t as router reads it: never 0, which means none there.
+func (e epoch) at(t time.Time) int64 { return max(int64(t.Sub(time.Time(e))), 1) }
+
+// limits says how long a call with so many rows, which goes out now, may take.
+func (r *record) limits(rows int, now int64, l router.Limits) (hedge, deadline time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.health.Asked(now)
+	h, d := l.For(r.pace.P99(rows))
+	return time.Duration(h), time.Duration(d)
+}
+
+// answered takes in an answer to a call with so many rows and bytes of experts.
+func (r *record) answered(rows int, bytes int64, s span, limit time.Duration) {
+	r.hops.add(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pace.Answered(rows, int64(s.took))
+	r.pace.Worked(bytes, int64(s.compute))
+	if s.took <= limit {
+		r.health.Answered()
+	}
+}
+
+// missed takes in that the worker is late, and reports whether that ejects it.
+func (r *record) missed(now int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.health.Missed(now) {
+		return false
+	}
+	r.hops.ejections.Add(1)
+	return true
+}
+
+// state is what routing should know of the worker.
+func (r *record) state(now int64) (speed float64, usable bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pace.Speed(), r.health.Usable(now)
+}
+
+func (r *record) ejected() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.health.Ejected()
+}
+
+// renewed takes in that the worker has a new lane.
+func (r *record) renewed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.health.Renewed()
+}
+
+// relax moves the measured speed a little towards that of the others.
+func (r *record) relax(mean float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pace.Relax(mean)
+}

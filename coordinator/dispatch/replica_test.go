@@ -1,0 +1,337 @@
+package dispatch
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/router"
+)
+
+// until waits for something that comes by itself.
+func (r *rig) until(what string, is func() bool) {
+	r.t.Helper()
+	timeout := time.After(testTimeout)
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		select {
+		case <-ticker.C:
+		case <-timeout:
+			r.t.Fatalf("waited %v for %s", testTimeout, what)
+		}
+	}
+}
+
+// holdUp makes a worker take a request and answer it when gate is closed.
+func holdUp(gate <-chan struct{}) behaviour {
+	return func(s dispatchStream, _ *wire.Request, _ *wire.Response) error {
+		select {
+		case <-gate:
+			return nil
+		case <-s.Context().Done():
+			return s.Context().Err()
+		}
+	}
+}
+
+// known lets the dispatcher learn how fast the workers are.
+func (r *rig) known() {
+	r.t.Helper()
+	for range 30 {
+		r.check()
+	}
+}
+
+// pair is a rig with two workers that hold everything, and are known.
+func pair(t *testing.T, hedgeAfter float64) (r *rig, a, b *fakeWorker) {
+	t.Helper()
+	r = newRig(t, func(c *Config) { c.HedgeAfter = hedgeAfter })
+	a, b = startFake(t, "a"), startFake(t, "b")
+	r.serve(a, 0, 1, 2, 3)
+	r.serve(b, 0, 1, 2, 3)
+	r.awaitLanes()
+	r.known()
+	return r, a, b
+}
+
+// A worker that stands still costs one short wait: another gets its call, later
+// ones pass it by, and its late answer is dropped without harm to its lane.
+func TestFrozenWorkerIsPassedBy(t *testing.T) {
+	for name, hedge := range map[string]float64{"hedged": 2, "missed": 0} {
+		t.Run(name, func(t *testing.T) {
+			r, a, b := pair(t, hedge)
+			gate := make(chan struct{})
+			a.does(holdUp(gate))
+			asked := a.calls.Load()
+			for range 20 {
+				r.check()
+			}
+			if n := a.calls.Load() - asked; n != 1 {
+				t.Errorf("the frozen worker got %d requests, want 1", n)
+			}
+			totals := r.d.Totals()
+			if hedged := totals.Hedges == 1; totals.Hedges+totals.Retries != 1 || hedged != (hedge > 0) {
+				t.Errorf("totals %+v", totals)
+			}
+			answered := r.d.Hops()["a"].Calls
+			close(gate)
+			r.until("the late answer", func() bool { return r.d.Hops()["a"].Calls > answered })
+			before := a.calls.Load()
+			r.check()
+			if a.calls.Load() == before {
+				t.Error("it is not asked again though it has caught up")
+			}
+			if a.streams.Load() != 1 || b.streams.Load() != 1 {
+				t.Errorf("streams: a %d, b %d, want 1 and 1", a.streams.Load(), b.streams.Load())
+			}
+		})
+	}
+}
+
+// Both micro-batches are away when a worker freezes.
+func TestBothMicroBatchesAreDoubled(t *testing.T) {
+	r, a, _ := pair(t, 0)
+	gate := make(chan struct{})
+	a.does(holdUp(gate))
+	x0, c0 := scaled(2)
+	x1, c1 := scaled(-3)
+	out := make([]float32, len(x0))
+	for i := range 3 {
+		r.d.Begin()
+		r.d.Send(0, 1, x0, c0)
+		r.d.Send(1, 1, x1, c1)
+		if err := r.d.Receive(t.Context(), 0, out); err != nil {
+			t.Fatal(err)
+		}
+		r.equal(0, x0, c0, out)
+		if i == 1 {
+			close(gate) // its answers come while others are waited for
+		}
+		if err := r.d.Receive(t.Context(), 1, out); err != nil {
+			t.Fatal(err)
+		}
+		r.equal(1, x1, c1, out)
+		r.d.End(t.Context())
+	}
+	if n := r.d.Totals().Retries; n != 2 {
+		t.Errorf("%d calls were sent again, want 2", n)
+	}
+	r.check()
+}
+
+// Only the call that failed is sent again.
+func TestOnlyTheFailedCallIsSentAgain(t *testing.T) {
+	for name, do := range map[string]behaviour{
+		"broken": func(dispatchStream, *wire.Request, *wire.Response) error { return errors.New("broken") },
+		"refused": func(_ dispatchStream, _ *wire.Request, resp *wire.Response) error {
+			resp.Status, resp.Message = wire.StatusExpertNotHeld, "moved"
+			resp.Outputs.Reserve(resp.Buffers, 0)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			a, b, c := startFake(t, "a"), startFake(t, "b"), startFake(t, "c")
+			r.serve(a, 0, 1)
+			r.serve(b, 2, 3)
+			r.serve(c, 0, 1)
+			r.awaitLanes()
+			a.once(do)
+			c.once(do) // whichever is asked; the other one does it next time
+			r.check()
+			r.check()
+			if n := b.calls.Load(); n != 2 {
+				t.Errorf("a sound worker was asked %d times for two layers", n)
+			}
+			if n := r.d.Totals().Retries; n < 1 || n > 2 {
+				t.Errorf("%d calls were sent again", n)
+			}
+		})
+	}
+}
+
+// Experts of one failed call go to several workers, if no single one has all.
+func TestFailedCallIsSplit(t *testing.T) {
+	r := newRig(t, nil)
+	a, b, c := startFake(t, "a"), startFake(t, "b"), startFake(t, "c")
+	a.does(func(dispatchStream, *wire.Request, *wire.Response) error { return errors.New("broken") })
+	r.serve(a, 0, 1, 2, 3)
+	r.serve(b, 0, 1)
+	r.serve(c, 2, 3)
+	r.awaitLanes()
+	for range 5 {
+		r.check()
+	}
+}
+
+// A worker that answers, but late time and again, is left alone for a while.
+func TestLateWorkerIsEjected(t *testing.T) {
+	r, a, _ := pair(t, 0)
+	for i := range 3 {
+		gate := make(chan struct{})
+		a.once(holdUp(gate))
+		answered := r.d.Hops()["a"].Calls
+		r.check()
+		close(gate)
+		r.until("the late answer", func() bool { return r.d.Hops()["a"].Calls > answered })
+		if h := r.d.Hops()["a"]; h.Ejected != (i == 2) {
+			t.Fatalf("after %d late answers: %+v", i+1, h)
+		}
+	}
+	before := a.calls.Load()
+	for range 10 {
+		r.check()
+	}
+	if n := a.calls.Load() - before; n != 0 {
+		t.Errorf("the ejected worker was asked %d times", n)
+	}
+	if n := r.d.Totals().Ejections; n != 1 {
+		t.Errorf("%d ejections", n)
+	}
+	// Where there is nobody else, it is asked all the same.
+	r.workers = r.workers[:1]
+	r.d.Update(nil, r.workers)
+	r.check()
+	if a.calls.Load() == before {
+		t.Error("the layer was answered by nobody")
+	}
+}
+
+// Without a replica a late worker is waited for.
+func TestLateWithoutReplica(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.HedgeAfter = 2 })
+	a := startFake(t, "a")
+	r.serve(a, 0, 1, 2, 3)
+	r.awaitLanes()
+	r.known()
+	gate := make(chan struct{})
+	a.once(holdUp(gate))
+	timer := time.AfterFunc(300*time.Millisecond, func() { close(gate) })
+	defer timer.Stop()
+	r.check()
+	if totals := r.d.Totals(); totals.Hedges+totals.Retries != 0 {
+		t.Errorf("totals %+v", totals)
+	}
+}
+
+// A worker that leaves too much unanswered gets no more.
+func TestCongestedLane(t *testing.T) {
+	r, a, b := pair(t, 0)
+	gate := make(chan struct{})
+	a.does(holdUp(gate))
+	x, c := layer()
+	asked := a.calls.Load()
+	// Only a serves anything, and nobody waits for the answers.
+	alone := append([]Worker(nil), r.workers...)
+	alone[1].Ready = ready()
+	r.d.Update(nil, alone)
+	for range 2 * maxCalls {
+		r.d.Begin()
+		r.d.Send(0, 1, x, c)
+		r.d.End(t.Context())
+	}
+	r.d.Update(nil, r.workers)
+	r.check() // goes to b
+	close(gate)
+	r.until("all that was sent", func() bool { return a.calls.Load()-asked >= maxCalls })
+	if n := a.calls.Load() - asked; n != maxCalls {
+		t.Errorf("%d requests went to the worker, want %d", n, maxCalls)
+	}
+	if a.streams.Load() != 1 || b.streams.Load() != 1 {
+		t.Error("a lane was cut")
+	}
+	r.check()
+}
+
+// A worker that stands still while megabytes are on their way to it does not hold
+// up the sender for longer than a call may take.
+func TestStuckLaneIsCut(t *testing.T) {
+	const hidden = 1 << 19
+	r := newRig(t, func(c *Config) { c.Hidden = hidden })
+	a, b := startFake(t, "a"), startFake(t, "b")
+	r.serve(a, 0)
+	r.awaitLanes()
+	x, out := make([]float32, 3*hidden), make([]float32, 3*hidden)
+	c := router.Choice{K: 1, Experts: []uint32{0, 0, 0}, Weights: []float32{1, 2, 3}}
+	run := func() {
+		t.Helper()
+		r.d.Begin()
+		defer r.d.End(t.Context())
+		if err := r.d.Run(t.Context(), 1, x, c, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		run()
+	}
+	a.does(holdUp(nil))
+	for range maxCalls { // more than the transport's windows take
+		r.d.Begin()
+		r.d.Send(0, 1, x, c)
+		r.d.End(t.Context())
+	}
+	r.awaitLog("lane broken", "worker=a", errStuck.Error())
+	r.serve(b, 0)
+	run()
+}
+
+// Workers are late at random, beyond all limits, while two micro-batches run in a
+// pipeline: no output is lost, taken twice, or another's.
+func TestStormOfLateness(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.HedgeAfter = 1 })
+	for _, id := range []string{"a", "b", "c"} {
+		f := startFake(t, id)
+		var mu sync.Mutex
+		rng := rand.New(rand.NewPCG(9, uint64(id[0])))
+		draws := 0
+		f.does(func(s dispatchStream, _ *wire.Request, resp *wire.Response) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if draws++; draws < 60 || rng.IntN(12) > 0 {
+				return nil
+			}
+			if rng.IntN(4) == 0 {
+				resp.Status = wire.StatusExpertNotHeld
+			}
+			select {
+			case <-time.After(time.Duration(rng.IntN(160)) * time.Millisecond):
+				return nil
+			case <-s.Context().Done():
+				return s.Context().Err()
+			}
+		})
+		r.serve(f, 0, 1, 2, 3)
+	}
+	r.awaitLanes()
+	r.known()
+	out := make([]float32, 3*testHidden)
+	for i := range 100 {
+		r.d.Begin()
+		x0, c0 := scaled(float32(i + 1))
+		x1, c1 := scaled(-float32(i + 1))
+		r.d.Send(0, 1, x0, c0)
+		r.d.Send(1, 1, x1, c1)
+		if i%7 == 6 {
+			r.d.End(t.Context()) // nobody wants to know
+			continue
+		}
+		if err := r.d.Receive(t.Context(), 0, out); err != nil {
+			t.Fatal(err)
+		}
+		r.equal(0, x0, c0, out)
+		if err := r.d.Receive(t.Context(), 1, out); err != nil {
+			t.Fatal(err)
+		}
+		r.equal(1, x1, c1, out)
+		r.d.End(t.Context())
+	}
+	totals := r.d.Totals()
+	t.Logf("totals %+v", totals)
+	if totals.Hedges*20 > totals.Calls {
+		t.Errorf("more than one call in twenty was hedged: %+v", totals)
+	}
+}

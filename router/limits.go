@@ -1,0 +1,59 @@
+package router
+
+// Limits says how long a call may take.
+type Limits struct {
+	// HedgeAfter is how many times its 99th percentile a call may take before
+	// another replica is asked too; 0: never.
+	HedgeAfter float64
+	// Ceiling is the longest that any call may take.
+	Ceiling int64
+}
+
+// Shorter limits than these would be missed whenever the machine is busy with
+// something else for a moment; longer ones would be seen by whoever reads
+// along.
+const (
+	leastHedge    = 25 * millisecond
+	leastDeadline = 100 * millisecond
+)
+
+// deadlineFactor is how many times its 99th percentile a call may take before
+// its worker counts as late.
+const deadlineFactor = 4
+
+// For returns after how long a call is hedged (0: not at all) and after how long
+// it is late. Without knowledge (p99 is 0) it has all the time there is.
+func (l Limits) For(p99 int64) (hedge, deadline int64) {
+	if p99 <= 0 {
+		return 0, l.Ceiling
+	}
+	deadline = min(max(deadlineFactor*p99, leastDeadline), l.Ceiling)
+	if l.HedgeAfter > 0 {
+		hedge = max(int64(l.HedgeAfter*float64(p99)), leastHedge)
+		if hedge >= deadline {
+			hedge = 0
+		}
+	}
+	return hedge, deadline
+}
+
+// Hedging bounds what is asked twice to one in hedgeOneIn calls.
+const (
+	hedgeOneIn = 20
+	maxHedges  = 10 // at once, after a long quiet time
+)
+
+// Budget is the right to ask twice, which calls earn. The zero value has none.
+type Budget struct{ twentieths int }
+
+// Called takes in a call.
+func (b *Budget) Called() { b.twentieths = min(b.twentieths+1, maxHedges*hedgeOneIn) }
+
+// Spend takes one hedge, if there is one left.
+func (b *Budget) Spend() bool {
+	if b.twentieths < hedgeOneIn {
+		return false
+	}
+	b.twentieths -= hedgeOneIn
+	return true
+}
