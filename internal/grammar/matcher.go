@@ -1,0 +1,118 @@
+package grammar
+
+// Matcher follows one text through a grammar. It belongs to one goroutine at a time.
+type Matcher struct {
+	g      *Grammar
+	states *states // that at belongs to
+	at     int32
+}
+
+// Clone returns a matcher at the same place.
+func (m *Matcher) Clone() *Matcher {
+	c := *m
+	return &c
+}
+
+// enter locks the grammar and moves the matcher to its states of now.
+func (m *Matcher) enter() {
+	m.g.mu.Lock()
+	if m.g.states.bytes > maxStateBytes {
+		m.g.forget()
+	}
+	if m.states != m.g.states {
+		m.at = m.g.states.adopt(m.states, m.at)
+		m.states = m.g.states
+	}
+}
+
+func (m *Matcher) leave() {
+	m.g.account()
+	m.g.mu.Unlock()
+}
+
+// Mask sets bit i%64 of allowed[i/64] for every token i that may come next, and clears all others.
+// left is the number of tokens that the text may still have, this one included: tokens after which
+// it could not be completed in time are not allowed. Where the text cannot be completed in any case,
+// left has no effect. allowed has at least Words elements of the vocabulary.
+func (m *Matcher) Mask(allowed []uint64, left int) {
+	m.enter()
+	defer m.leave()
+	g := m.g
+	bound := int32(max(0, min(left, far)))
+	if g.states.list[m.at].least > bound {
+		bound = far
+	}
+	if all := g.mask(m.at); all.need <= bound || bound == far {
+		all.fill(allowed)
+		return
+	}
+	base, ids, _ := g.explore(m.at, bound)
+	n := 0
+	if base != nil {
+		n = copy(allowed, base.allowed)
+	}
+	clear(allowed[n:])
+	mark(allowed, ids)
+}
+
+// Accept takes a token. It returns false if the token cannot follow; the text is then as before.
+func (m *Matcher) Accept(token int32) bool {
+	m.enter()
+	defer m.leave()
+	if token < 0 || int(token) >= m.g.vocab.size {
+		return false
+	}
+	to := m.g.states.token(m.at, token)
+	if text := m.g.vocab.text(token); to == dead && len(text) > 0 && len(text) <= maxTokenBytes {
+		if to = m.g.states.text(m.at, text); to == dead {
+			to = m.g.alongRun(m.at, text)
+		}
+	}
+	if to == dead {
+		return false
+	}
+	m.at = to
+	return true
+}
+
+// alongRun returns the state behind a text that is part of a run. States that are too large to be
+// whole may have lost the configuration that takes it.
+func (g *Grammar) alongRun(id int32, text []byte) int32 {
+	s := g.states
+	for _, c := range s.list[id].configs {
+		i := &s.p.code[c.at]
+		if i.run == nil {
+			continue
+		}
+		n := i.run.length(text)
+		if room := s.room(c); n == 0 || room != Unbounded && n > room {
+			continue
+		}
+		if s.p.code[i.back].code == doAgain {
+			f := s.frames[c.stack]
+			f.count += int32(n) - 1
+			if r := &s.p.code[f.at]; r.most == Unbounded {
+				f.count = min(f.count, r.least)
+			}
+			c.stack = s.push(f)
+		}
+		s.closure([]config{{i.back, c.stack}})
+		return s.intern()
+	}
+	return dead
+}
+
+// MayEnd reports whether the text is complete.
+func (m *Matcher) MayEnd() bool { return m.here().ends }
+
+// MustEnd reports whether nothing can follow.
+func (m *Matcher) MustEnd() bool { return !m.here().takes }
+
+// Shortest returns how many tokens are enough to complete the text.
+func (m *Matcher) Shortest() int { return int(m.here().least) }
+
+func (m *Matcher) here() *state {
+	m.g.mu.Lock()
+	defer m.g.mu.Unlock()
+	return m.states.list[m.at]
+}
