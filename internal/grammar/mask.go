@@ -124,7 +124,7 @@ func (s *states) room(c config) int {
 	}
 	f := s.frames[c.stack]
 	if most := s.p.code[f.at].most; most != Unbounded {
-		return int(most - f.count)
+		return int(most - f.turn + 1)
 	}
 	return Unbounded
 }

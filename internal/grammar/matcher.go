@@ -89,12 +89,7 @@ func (g *Grammar) alongRun(id int32, text []byte) int32 {
 			continue
 		}
 		if s.p.code[i.back].code == doAgain {
-			f := s.frames[c.stack]
-			f.count += int32(n) - 1
-			if r := &s.p.code[f.at]; r.most == Unbounded {
-				f.count = min(f.count, r.least)
-			}
-			c.stack = s.push(f)
+			c.stack = s.push(s.turn(s.frames[c.stack], int32(n)-1))
 		}
 		s.closure([]config{{i.back, c.stack}})
 		return s.intern()

@@ -16,10 +16,10 @@ const (
 	maxClosure = 16_384 // instructions looked at between two bytes
 )
 
-// frame is an entry of a stack: a return address, or a counted repetition and how often its body was
-// complete. Frames are numbered so that equal stacks have one number.
+// frame is an entry of a stack: a return address, if turn is 0, or a counted repetition in the turn-th
+// turn of its body. Frames are numbered so that equal stacks have one number.
 type frame struct {
-	at, count, below int32
+	at, turn, below int32
 }
 
 // config is an instruction that takes a byte or a token, or ends the text, and its stack.
@@ -90,14 +90,24 @@ func (s *states) push(f frame) int32 {
 	s.frameIDs[f] = id
 	s.frames = append(s.frames, f)
 	var length int32
-	if i := &s.p.code[f.at]; i.code == doRepeat {
-		length = plus(times(max(i.least-f.count-1, 0), s.least[i.arg]), s.least[i.next])
+	if i := &s.p.code[f.at]; f.turn > 0 {
+		length = plus(times(max(i.least-f.turn, 0), s.least[i.arg]), s.least[i.next])
 	} else {
 		length = s.least[f.at]
 	}
 	s.lengths = append(s.lengths, plus(length, s.lengths[f.below]))
 	s.bytes += 64
 	return id
+}
+
+// turn returns a repetition's frame so many turns later. Without a bound, those behind the least are
+// the same.
+func (s *states) turn(f frame, n int32) frame {
+	f.turn += n
+	if i := &s.p.code[f.at]; i.most == Unbounded {
+		f.turn = min(f.turn, max(i.least, 1))
+	}
+	return f
 }
 
 // length returns the length of the shortest text from a configuration to the end.
@@ -147,19 +157,15 @@ func (s *states) expand(c config) {
 		if i.least == 0 {
 			add(i.next, c.stack)
 		}
-		add(i.arg, s.push(frame{at: c.at, below: c.stack}))
+		add(i.arg, s.push(frame{c.at, 1, c.stack}))
 	case doAgain:
 		f := s.frames[c.stack]
 		i := &s.p.code[f.at]
-		count := f.count + 1
-		if i.most == Unbounded {
-			count = min(count, i.least)
-		}
-		if count >= i.least {
+		if f.turn >= i.least {
 			add(i.next, f.below)
 		}
-		if i.most == Unbounded || count < i.most {
-			add(i.arg, s.push(frame{f.at, count, f.below}))
+		if i.most == Unbounded || f.turn < i.most {
+			add(i.arg, s.push(s.turn(f, 1)))
 		}
 	}
 }

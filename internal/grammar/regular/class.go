@@ -172,7 +172,7 @@ func (p *parser) property() (Set, error) {
 	}
 	switch {
 	case ok:
-		s = p.folded(Table(table))
+		s = p.folded(unicodeTable(table))
 	case name == "Any":
 		s = Any()
 	case name == "ASCII":

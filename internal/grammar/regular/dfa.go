@@ -11,7 +11,7 @@ var ErrTooLarge = errors.New("the combination of patterns and lengths is too lar
 // Sizes of automata: those of patterns that people write have tens of states.
 const (
 	maxPositions = 20_000 // characters of an expression with its counts written out
-	maxStates    = 4_096
+	maxStates    = 16_384
 	maxAtoms     = 1_024
 	// maxWork bounds the positions that all states together stand for.
 	maxWork = 1 << 21
@@ -76,6 +76,14 @@ func (d *DFA) Empty() bool {
 		}
 	}
 	return true
+}
+
+// Table returns an automaton by its table: next by state and atom, -1 where nothing follows. It
+// takes over what it is given.
+func Table(atoms []Set, next [][]int32, accept []bool) *DFA {
+	d := &DFA{atoms: atoms, next: next, accept: accept}
+	d.trim()
+	return d
 }
 
 // Everything returns the automaton of all texts.

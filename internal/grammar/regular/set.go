@@ -43,8 +43,8 @@ func Any() Set { return Of(0, utf8.MaxRune) }
 // One returns the set of one character.
 func One(c rune) Set { return Of(c, c) }
 
-// Table returns the characters of a Unicode table.
-func Table(t *unicode.RangeTable) Set {
+// unicodeTable returns the characters of a Unicode table.
+func unicodeTable(t *unicode.RangeTable) Set {
 	var pairs []rune
 	put := func(lo, hi, stride rune) {
 		if stride == 1 {
