@@ -54,7 +54,7 @@ func (g *Grammar) forget() {
 
 // account makes the size of the grammar visible.
 func (g *Grammar) account() {
-	g.size.Store(int64(48*len(g.program.code) + g.states.bytes))
+	g.size.Store(int64(100*len(g.program.code) + g.states.bytes))
 }
 
 // Bytes returns about how much memory the grammar takes now.

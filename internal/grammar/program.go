@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,6 +67,8 @@ type compiler struct {
 	index   map[*Rule]int32
 	pending []*Rule
 	chars   map[charsAt]int32
+	known   map[string]int32 // instructions by what they are
+	key     []byte
 	depth   int
 	edges   int
 }
@@ -77,7 +80,9 @@ type charsAt struct {
 }
 
 func translate(x *Expr, v *Vocabulary) (*program, error) {
-	c := &compiler{vocab: v, index: map[*Rule]int32{}, chars: map[charsAt]int32{}}
+	c := &compiler{
+		vocab: v, index: map[*Rule]int32{}, chars: map[charsAt]int32{}, known: map[string]int32{},
+	}
 	end, err := c.put(instruction{code: doEnd})
 	if err != nil {
 		return nil, err
@@ -101,7 +106,23 @@ func translate(x *Expr, v *Vocabulary) (*program, error) {
 	return &c.program, nil
 }
 
+// put adds an instruction, or returns an equal one that is there. Those that are completed later
+// are always new.
 func (c *compiler) put(i instruction) (int32, error) {
+	switch i.code {
+	case doBytes, doToken, doCall, doReturn:
+		c.key = append(c.key[:0], byte(i.code))
+		c.key = binary.LittleEndian.AppendUint32(c.key, uint32(i.arg))
+		c.key = binary.LittleEndian.AppendUint32(c.key, uint32(i.next))
+		for _, e := range i.edges {
+			c.key = append(c.key, e.lo, e.hi)
+			c.key = binary.LittleEndian.AppendUint32(c.key, uint32(e.to))
+		}
+		if at, ok := c.known[string(c.key)]; ok {
+			return at, nil
+		}
+		c.known[string(c.key)] = int32(len(c.code))
+	}
 	c.edges += len(i.edges) + len(i.outs)
 	if len(c.code) == maxInstructions || c.edges > 4*maxInstructions {
 		return 0, ErrTooLarge
@@ -155,22 +176,14 @@ func (c *compiler) literal(s string, next int32) (int32, error) {
 // character emits the encodings of a set of characters as one automaton that no two ways lead
 // through.
 func (c *compiler) character(s regular.Set, next int32) (int32, error) {
-	tails := map[string]int32{} // by the ranges that follow a byte
 	var edges []edge
 	var failed error
 	encodings(s, func(seq []byteRange) {
 		to := next
-		key := ""
 		for i := len(seq) - 1; i > 0 && failed == nil; i-- {
-			key = string([]byte{seq[i].lo, seq[i].hi}) + key
-			known, ok := tails[key]
-			if !ok {
-				known, failed = c.put(instruction{
-					code: doBytes, edges: []edge{{seq[i].lo, seq[i].hi, to}},
-				})
-				tails[key] = known
-			}
-			to = known
+			to, failed = c.put(instruction{
+				code: doBytes, edges: []edge{{seq[i].lo, seq[i].hi, to}},
+			})
 		}
 		edges = append(edges, edge{seq[0].lo, seq[0].hi, to})
 	})
@@ -277,6 +290,11 @@ func (c *compiler) mark(body *Expr, back int32) {
 		if set := c.vocab.runSet(x.chars); set != nil {
 			at := c.chars[charsAt{x, back}]
 			c.code[at].run, c.code[at].back = set, back
+			most := Unbounded
+			if c.code[back].code == doAgain {
+				most = int(c.code[c.code[back].next].most)
+			}
+			c.vocab.prepare(set, most)
 		}
 	}
 }

@@ -81,6 +81,16 @@ func (r *runSet) length(s []byte) int {
 	return n
 }
 
+// prepare makes the runs of a set that a repetition of up to most characters uses, so that no mask
+// waits for them.
+func (v *Vocabulary) prepare(s *runSet, most int) {
+	for _, step := range steps {
+		if most != Unbounded && step != Unbounded && step <= most || step == most {
+			v.run(s, step)
+		}
+	}
+}
+
 // run returns the run of a set with room for so many characters, or nil if that is few.
 func (v *Vocabulary) run(s *runSet, room int) *run {
 	best := -1

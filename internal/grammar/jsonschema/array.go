@@ -66,15 +66,15 @@ func (c *compiler) array(f *facts) (*grammar.Expr, error) {
 		more = 0
 	}
 	n := prefix
-	tail := grammar.Repeat(grammar.Seq(comma(), rest), max(least-n, 0), more)
+	tail := grammar.Repeat(grammar.Seq(c.comma(), rest), max(least-n, 0), more)
 	if n == 0 {
 		if most == 0 {
-			return list("[", grammar.Seq(), "]"), nil
+			return c.list("[", grammar.Seq(), "]"), nil
 		}
 		if more != unbounded {
 			more--
 		}
-		tail = grammar.Seq(rest, grammar.Repeat(grammar.Seq(comma(), rest), max(least-1, 0), more))
+		tail = grammar.Seq(rest, grammar.Repeat(grammar.Seq(c.comma(), rest), max(least-1, 0), more))
 	}
 	for n > 0 {
 		n--
@@ -88,7 +88,7 @@ func (c *compiler) array(f *facts) (*grammar.Expr, error) {
 		}
 		r := grammar.NewRule("the items from " + f.from[0].pointer)
 		if n > 0 {
-			item = grammar.Seq(comma(), item)
+			item = grammar.Seq(c.comma(), item)
 		}
 		r.Set(grammar.Seq(item, tail))
 		tail = r.Ref()
@@ -99,7 +99,7 @@ func (c *compiler) array(f *facts) (*grammar.Expr, error) {
 	if least == 0 {
 		tail = grammar.Optional(tail)
 	}
-	return list("[", tail, "]"), nil
+	return c.list("[", tail, "]"), nil
 }
 
 // item returns what f says of item i of an array.

@@ -9,16 +9,21 @@ import (
 	"github.com/conclave-serve/conclave/internal/grammar"
 )
 
-// maxWork bounds the sets of schemas that one compilation looks at: combinations of anyOf multiply.
-const maxWork = 20_000
+// Bounds of the sets of schemas that are looked at in one compilation, and for one place in it, where
+// combinations of anyOf multiply.
+const (
+	maxWork         = 20_000
+	maxAlternatives = 1_000
+)
 
 // compiler turns sets of schemas, all of which a value must match, into expressions.
 type compiler struct {
 	document
+	*shared
 	rules    map[string]*grammar.Rule // by the set's ids
 	work     int
-	free     *grammar.Rule // any string
 	patterns map[string]*pattern
+	compared map[*schema]bool // whose oneOf was found to be exclusive
 }
 
 // Compile returns the JSON texts that a schema admits, objects with their properties in the order of
@@ -36,8 +41,14 @@ func load(raw []byte) (*compiler, *schema, error) {
 	if err != nil {
 		return nil, nil, &Error{Reason: "it is not JSON that can be read: " + err.Error()}
 	}
-	c := &compiler{rules: map[string]*grammar.Rule{}, patterns: map[string]*pattern{}}
-	c.document = document{root: v, schemas: map[*value]*schema{}}
+	c := &compiler{
+		shared: newShared(), rules: map[string]*grammar.Rule{}, patterns: map[string]*pattern{},
+		compared: map[*schema]bool{},
+	}
+	c.document = document{
+		root: v, schemas: map[*value]*schema{}, lists: map[*value][]namedSchema{},
+		enums: map[*value]map[string]bool{},
+	}
 	if id := v.get("$id"); id != nil {
 		c.id = strings.TrimSuffix(id.text, "#")
 	}
@@ -130,12 +141,17 @@ func (c *compiler) alternatives(list []*schema, f func(leaves []*schema) error) 
 			return err
 		}
 	}
-	return c.choose(all, f)
+	left := min(maxAlternatives, maxWork-c.work)
+	before := left
+	err := c.choose(all, &left, f)
+	c.work += before - left
+	return err
 }
 
-func (c *compiler) choose(all flat, f func(leaves []*schema) error) error {
-	if c.work++; c.work > maxWork {
-		return &Error{Keyword: "anyOf", Reason: "the schema has too many combinations"}
+// choose goes through the alternatives of all; left is how many may still be looked at.
+func (c *compiler) choose(all flat, left *int, f func(leaves []*schema) error) error {
+	if *left--; *left < 0 {
+		return &Error{Reason: "its anyOf, oneOf, allOf and $ref have too many combinations"}
 	}
 	if all.never {
 		return nil
@@ -150,7 +166,7 @@ func (c *compiler) choose(all flat, f func(leaves []*schema) error) error {
 		if err := c.flatten(&next, s, g.path); err != nil {
 			return err
 		}
-		if err := c.choose(next, f); err != nil {
+		if err := c.choose(next, left, f); err != nil {
 			return err
 		}
 	}
@@ -162,7 +178,7 @@ func (c *compiler) flatten(all *flat, s *schema, path *step) error {
 	if path.has(s) {
 		return s.errorf("$ref", "the schema refers to itself without saying anything")
 	}
-	if s.is(true) || slices.Contains(all.leaves, s) {
+	if !s.speaks() || slices.Contains(all.leaves, s) {
 		return nil
 	}
 	if s.is(false) {
@@ -215,7 +231,7 @@ func (c *compiler) leaves(list []*schema) (*grammar.Expr, error) {
 	if f.values != nil {
 		branches := make([]*grammar.Expr, len(f.values))
 		for i, v := range f.values {
-			branches[i] = constant(v)
+			branches[i] = c.constant(v)
 		}
 		return grammar.Choice(branches...), nil
 	}

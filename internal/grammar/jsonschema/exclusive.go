@@ -8,6 +8,10 @@ const maxDisjoint = 6
 // exclusive refuses a oneOf of which two schemas may match one value: texts of either would have to
 // be left out of both.
 func (c *compiler) exclusive(s *schema, subs []*schema) error {
+	if c.compared[s] {
+		return nil // or it is being compared: then what refers to it waits for the result
+	}
+	c.compared[s] = true
 	for i := range subs {
 		for j := range i {
 			ok, err := c.disjoint([]*schema{subs[i]}, []*schema{subs[j]}, 0)

@@ -1,9 +1,6 @@
 package jsonschema
 
-import (
-	"math/big"
-	"slices"
-)
+import "math/big"
 
 // types is a set of JSON types.
 type types uint8
@@ -165,12 +162,14 @@ func (c *compiler) readValues(f *facts) error {
 			continue
 		}
 		f.values = []*value{}
+		seen := map[string]bool{}
 		for _, v := range list.items {
 			ok, err := c.admits(f, v)
 			if err != nil {
 				return err
 			}
-			if ok && !slices.ContainsFunc(f.values, func(w *value) bool { return equal(v, w) }) {
+			if id := identity(v); ok && !seen[id] {
+				seen[id] = true
 				f.values = append(f.values, v)
 			}
 		}

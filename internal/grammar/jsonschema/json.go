@@ -1,6 +1,8 @@
 package jsonschema
 
 import (
+	"slices"
+
 	"github.com/conclave-serve/conclave/internal/grammar"
 	"github.com/conclave-serve/conclave/internal/grammar/regular"
 )
@@ -8,31 +10,62 @@ import (
 // maxIndent is how many blanks may follow a line feed between two parts of JSON text.
 const maxIndent = 24
 
+// shared are the rules that many places of a grammar have in common.
+type shared struct {
+	blank, escape, any, free *grammar.Rule
+}
+
+func newShared() *shared {
+	s := &shared{
+		blank: grammar.NewRule("white space"), escape: grammar.NewRule("an escape"),
+		any: grammar.NewRule("a character"), free: grammar.NewRule("a string"),
+	}
+	blanks := grammar.Repeat(grammar.Literal(" "), 0, maxIndent)
+	s.blank.Set(grammar.Choice(grammar.Seq(), grammar.Literal(" "),
+		grammar.Seq(grammar.Literal("\n"), blanks)))
+	s.escape.Set(escapes(special()))
+	s.any.Set(anyEscape())
+	s.free.Set(quoted(grammar.Repeat(s.anyCharacter(), 0, unbounded)))
+	return s
+}
+
 // gap is the white space that may stand behind a bracket, comma or colon: nothing, a blank, or a
 // line feed and an indentation. It is bounded, so that no model loses itself in it.
-func gap() *grammar.Expr {
-	blanks := grammar.Repeat(grammar.Literal(" "), 0, maxIndent)
-	return grammar.Choice(grammar.Seq(), grammar.Literal(" "),
-		grammar.Seq(grammar.Literal("\n"), blanks))
-}
+func (s *shared) gap() *grammar.Expr { return s.blank.Ref() }
 
 // special are the characters that a JSON string does not hold as they are.
 func special() regular.Set { return regular.Of(0, 0x1f, '"', '"', '\\', '\\') }
 
-// characters returns one character of s as it stands in a JSON string, in its one canonical form.
-func characters(s regular.Set) *grammar.Expr {
-	branches := []*grammar.Expr{grammar.Chars(s.Minus(special()))}
-	for pairs := s.And(special()); len(pairs) > 0; pairs = pairs[2:] {
-		for c := pairs[0]; c <= pairs[1]; c++ {
+// characters returns one character of a set as it stands in a JSON string, in its one canonical form.
+func (s *shared) characters(set regular.Set) *grammar.Expr {
+	plain, rest := grammar.Chars(set.Minus(special())), set.And(special())
+	switch {
+	case rest.Empty():
+		return plain
+	case slices.Equal(rest, special()):
+		return grammar.Choice(plain, s.escape.Ref())
+	}
+	return grammar.Choice(plain, escapes(rest))
+}
+
+// escapes returns the escapes of a set.
+func escapes(set regular.Set) *grammar.Expr {
+	var branches []*grammar.Expr
+	for ; len(set) > 0; set = set[2:] {
+		for c := set[0]; c <= set[1]; c++ {
 			branches = append(branches, grammar.Literal(escaped(c)))
 		}
 	}
 	return grammar.Choice(branches...)
 }
 
-// anyCharacter returns one character of a JSON string in any form that JSON has; surrogates come in
-// pairs.
-func anyCharacter() *grammar.Expr {
+// anyCharacter returns one character of a JSON string in any form that JSON has.
+func (s *shared) anyCharacter() *grammar.Expr {
+	return grammar.Choice(grammar.Chars(special().Not()), s.any.Ref())
+}
+
+// anyEscape returns an escape of JSON; surrogates come in pairs.
+func anyEscape() *grammar.Expr {
 	hex := grammar.Chars(regular.Of('0', '9', 'A', 'F', 'a', 'f'))
 	one := func(pairs ...rune) *grammar.Expr { return grammar.Chars(regular.Of(pairs...)) }
 	d := one('D', 'D', 'd', 'd')
@@ -42,10 +75,10 @@ func anyCharacter() *grammar.Expr {
 		grammar.Seq(d, one('8', '9', 'A', 'B', 'a', 'b'), hex, hex,
 			grammar.Literal(`\u`), d, one('C', 'F', 'c', 'f'), hex, hex),
 	)
-	escapes := grammar.Choice(grammar.Chars(regular.Of('"', '"', '\\', '\\', '/', '/', 'b', 'b',
-		'f', 'f', 'n', 'n', 'r', 'r', 't', 't')), grammar.Seq(grammar.Literal("u"), number))
-	return grammar.Choice(grammar.Chars(special().Not()),
-		grammar.Seq(grammar.Literal(`\`), escapes))
+	short := grammar.Chars(regular.Of('"', '"', '\\', '\\', '/', '/', 'b', 'b', 'f', 'f', 'n', 'n',
+		'r', 'r', 't', 't'))
+	return grammar.Seq(grammar.Literal(`\`),
+		grammar.Choice(short, grammar.Seq(grammar.Literal("u"), number)))
 }
 
 // quoted returns a JSON string of what inside matches.
@@ -53,20 +86,19 @@ func quoted(inside *grammar.Expr) *grammar.Expr {
 	return grammar.Seq(grammar.Literal(`"`), inside, grammar.Literal(`"`))
 }
 
-// list returns elements between brackets; first and what follows it are as separate parts, so that
-// an empty list has neither.
-func list(open string, inside *grammar.Expr, closing string) *grammar.Expr {
-	return grammar.Seq(grammar.Literal(open), gap(), inside, gap(), grammar.Literal(closing))
+// list returns what stands between two brackets, which may be nothing.
+func (s *shared) list(open string, inside *grammar.Expr, closing string) *grammar.Expr {
+	return grammar.Seq(grammar.Literal(open), s.gap(), inside, s.gap(), grammar.Literal(closing))
 }
 
 // comma returns what separates two elements.
-func comma() *grammar.Expr { return grammar.Seq(grammar.Literal(","), gap()) }
+func (s *shared) comma() *grammar.Expr { return grammar.Seq(grammar.Literal(","), s.gap()) }
 
 // colon returns what separates a name from its value.
-func colon() *grammar.Expr { return grammar.Seq(grammar.Literal(":"), gap()) }
+func (s *shared) colon() *grammar.Expr { return grammar.Seq(grammar.Literal(":"), s.gap()) }
 
 // constant returns a value as JSON text.
-func constant(v *value) *grammar.Expr {
+func (s *shared) constant(v *value) *grammar.Expr {
 	switch v.kind {
 	case isNull:
 		return grammar.Literal("null")
@@ -78,18 +110,18 @@ func constant(v *value) *grammar.Expr {
 		var parts []*grammar.Expr
 		for i, item := range v.items {
 			if i > 0 {
-				parts = append(parts, comma())
+				parts = append(parts, s.comma())
 			}
-			parts = append(parts, constant(item))
+			parts = append(parts, s.constant(item))
 		}
-		return list("[", grammar.Seq(parts...), "]")
+		return s.list("[", grammar.Seq(parts...), "]")
 	}
 	var parts []*grammar.Expr
 	for i, m := range v.members {
 		if i > 0 {
-			parts = append(parts, comma())
+			parts = append(parts, s.comma())
 		}
-		parts = append(parts, grammar.Literal(quote(m.name)), colon(), constant(m.value))
+		parts = append(parts, grammar.Literal(quote(m.name)), s.colon(), s.constant(m.value))
 	}
-	return list("{", grammar.Seq(parts...), "}")
+	return s.list("{", grammar.Seq(parts...), "}")
 }

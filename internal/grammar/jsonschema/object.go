@@ -16,9 +16,9 @@ func (c *compiler) propertyOf(s *schema, name string) ([]*schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range properties {
-		if p.name == name {
-			out = append(out, p.schema)
+	if v := s.v.get("properties"); v != nil {
+		if i, ok := v.index[name]; ok {
+			out = append(out, properties[i].schema)
 		}
 	}
 	patterns, err := c.named(s, "patternProperties")
@@ -46,7 +46,7 @@ func (c *compiler) propertyOf(s *schema, name string) ([]*schema, error) {
 
 // object returns the objects that f admits.
 func (c *compiler) object(f *facts) (*grammar.Expr, error) {
-	o := &objects{most: unbounded}
+	o := &objects{shared: c.shared, most: unbounded, index: map[string]int{}}
 	for _, s := range f.from {
 		lo, hi, err := s.counts("minProperties", "maxProperties")
 		if err != nil {
@@ -56,6 +56,13 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 		if err := c.readNames(o, s); err != nil {
 			return nil, err
 		}
+	}
+	if places := (len(o.properties) + 1) * (max(o.least, o.most, 1) + 1); places > maxPlaces {
+		keyword := "maxProperties"
+		if o.least > o.most {
+			keyword = "minProperties"
+		}
+		return nil, f.speaker(keyword).errorf(keyword, "so many are not supported here")
 	}
 	for i := range o.properties {
 		p := &o.properties[i]
@@ -75,13 +82,6 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 	if n := len(o.properties); others != nil && o.least > n+1 {
 		return nil, f.speaker("minProperties").errorf("minProperties", "up to %d are supported here: "+
 			"names that are not in properties might come twice", n+1)
-	}
-	if places := (len(o.properties) + 1) * (max(o.least, o.most, 1) + 1); places > maxPlaces {
-		keyword := "maxProperties"
-		if o.least > o.most {
-			keyword = "minProperties"
-		}
-		return nil, f.speaker(keyword).errorf(keyword, "so many are not supported here")
 	}
 	return o.expr(), nil
 }
@@ -126,7 +126,7 @@ func (c *compiler) property(f *facts, p *property) (never bool, err error) {
 			never = never || !ok
 		}
 	}
-	p.key = grammar.Seq(grammar.Literal(quote(p.name)), colon())
+	p.key = grammar.Seq(grammar.Literal(quote(p.name)), c.colon())
 	p.value, err = c.set(all)
 	return never, err
 }
@@ -140,7 +140,9 @@ type property struct {
 
 // objects are the objects of some schemas.
 type objects struct {
+	*shared
 	properties  []property
+	index       map[string]int
 	others      *grammar.Expr // another property with its value; nil: there is none
 	least, most int
 
@@ -148,9 +150,10 @@ type objects struct {
 }
 
 func (o *objects) add(name string) *property {
-	i := slices.IndexFunc(o.properties, func(p property) bool { return p.name == name })
-	if i < 0 {
+	i, ok := o.index[name]
+	if !ok {
 		i = len(o.properties)
+		o.index[name] = i
 		o.properties = append(o.properties, property{name: name})
 	}
 	return &o.properties[i]
@@ -178,7 +181,7 @@ func (o *objects) expr() *grammar.Expr {
 	if o.mayEnd(0, 0) {
 		inside = grammar.Optional(inside)
 	}
-	return list("{", inside, "}")
+	return o.list("{", inside, "}")
 }
 
 func (o *objects) at(rules []*grammar.Rule, i, n int) *grammar.Rule {
@@ -207,7 +210,7 @@ func (o *objects) nextBody(i, n int) *grammar.Expr {
 }
 
 func (o *objects) moreBody(i, n int) *grammar.Expr {
-	further := grammar.Seq(comma(), o.at(o.next, i, n).Ref())
+	further := grammar.Seq(o.comma(), o.at(o.next, i, n).Ref())
 	if o.mayEnd(i, n) {
 		return grammar.Optional(further)
 	}
@@ -223,5 +226,5 @@ func (o *objects) otherBody(n int) *grammar.Expr {
 	if o.most != unbounded {
 		most = o.most - n - 1
 	}
-	return grammar.Seq(o.others, grammar.Repeat(grammar.Seq(comma(), o.others), 0, most))
+	return grammar.Seq(o.others, grammar.Repeat(grammar.Seq(o.comma(), o.others), 0, most))
 }

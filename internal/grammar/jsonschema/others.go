@@ -112,7 +112,7 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 		return nil, nil
 	}
 	x, err := c.set(subs)
-	return grammar.Seq(quoted(grammar.Automaton(names, characters)), colon(), x), err
+	return grammar.Seq(quoted(grammar.Automaton(names, c.characters)), c.colon(), x), err
 }
 
 // otherSchemas returns what f says of such a property's value.

@@ -47,6 +47,8 @@ type document struct {
 	id      string // the root's $id
 	schemas map[*value]*schema
 	anchors map[string]*schema // by $anchor; nil until one is looked for
+	lists   map[*value][]namedSchema
+	enums   map[*value]map[string]bool // identities
 }
 
 // at returns the schema that v is.
@@ -102,6 +104,9 @@ func (d *document) named(s *schema, keyword string) ([]namedSchema, error) {
 	if v.kind != isObject {
 		return nil, s.errorf(keyword, "it is not an object of schemas")
 	}
+	if out, ok := d.lists[v]; ok {
+		return out, nil
+	}
 	out := make([]namedSchema, len(v.members))
 	for i, m := range v.members {
 		sub, err := d.at(m.value, s.pointer+"/"+keyword+"/"+escapePointer(m.name))
@@ -110,6 +115,7 @@ func (d *document) named(s *schema, keyword string) ([]namedSchema, error) {
 		}
 		out[i] = namedSchema{m.name, sub}
 	}
+	d.lists[v] = out
 	return out, nil
 }
 
@@ -119,6 +125,9 @@ type namedSchema struct {
 }
 
 func escapePointer(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
@@ -239,6 +248,31 @@ func (s *schema) check(root bool) error {
 func (s *schema) atMostOne() bool {
 	n := s.v.get("maxItems")
 	return n != nil && (n.text == "0" || n.text == "1")
+}
+
+// holds reports whether an enum holds v.
+func (d *document) holds(enum, v *value) bool {
+	set, ok := d.enums[enum]
+	if !ok {
+		set = make(map[string]bool, len(enum.items))
+		for _, x := range enum.items {
+			set[identity(x)] = true
+		}
+		d.enums[enum] = set
+	}
+	return set[identity(v)]
+}
+
+// silent are the keywords that say nothing of a value.
+var silent = map[string]bool{
+	"$anchor": true, "$comment": true, "$defs": true, "$id": true, "$schema": true, "default": true,
+	"definitions": true, "deprecated": true, "description": true, "examples": true,
+	"readOnly": true, "title": true, "writeOnly": true,
+}
+
+// speaks reports whether s may say anything of a value.
+func (s *schema) speaks() bool {
+	return s.is(false) || slices.ContainsFunc(s.v.members, func(m member) bool { return !silent[m.name] })
 }
 
 // count reads a keyword that holds a number of things; absent, it is missing.

@@ -67,21 +67,17 @@ func (c *compiler) text(f *facts) (*grammar.Expr, error) {
 		if f.most != unbounded && f.most < f.least {
 			return grammar.Choice(), nil
 		}
-		return quoted(grammar.Repeat(anyCharacter(), f.least, f.most)), nil
+		return quoted(grammar.Repeat(c.anyCharacter(), f.least, f.most)), nil
 	case len(f.texts) == 0:
-		if c.free == nil {
-			c.free = grammar.NewRule("any string")
-			c.free.Set(quoted(grammar.Repeat(anyCharacter(), 0, unbounded)))
-		}
 		return c.free.Ref(), nil
 	case len(f.texts) == 1 && !bounded:
-		return quoted(grammar.Regular(f.texts[0].pattern.node, characters)), nil
+		return quoted(grammar.Regular(f.texts[0].pattern.node, c.characters)), nil
 	}
 	d, err := f.automaton()
 	if err != nil {
 		return nil, err
 	}
-	return quoted(grammar.Automaton(d, characters)), nil
+	return quoted(grammar.Automaton(d, c.characters)), nil
 }
 
 // automaton returns the automaton of the strings that f admits.

@@ -65,8 +65,7 @@ func (c *compiler) validScalar(s *schema, v *value, _ int) (bool, error) {
 	if one := s.v.get("const"); one != nil && !equal(one, v) {
 		return false, nil
 	}
-	if list := s.v.get("enum"); list != nil &&
-		!slices.ContainsFunc(list.items, func(x *value) bool { return equal(x, v) }) {
+	if list := s.v.get("enum"); list != nil && !c.holds(list, v) {
 		return false, nil
 	}
 	switch v.kind {

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -33,6 +36,7 @@ type value struct {
 	text    string // of a string; a number as it is written; "true" or "false"
 	items   []*value
 	members []member
+	index   map[string]int // of members, by name
 }
 
 type member struct {
@@ -45,10 +49,8 @@ func (v *value) get(name string) *value {
 	if v == nil || v.kind != isObject {
 		return nil
 	}
-	for i := range v.members {
-		if v.members[i].name == name {
-			return v.members[i].value
-		}
+	if i, ok := v.index[name]; ok {
+		return v.members[i].value
 	}
 	return nil
 }
@@ -95,7 +97,9 @@ func read(d *json.Decoder, depth int) (*value, error) {
 	if t == json.Delim('{') {
 		v.kind = isObject
 	}
-	names := map[string]bool{}
+	if v.kind == isObject {
+		v.index = map[string]int{}
+	}
 	for d.More() {
 		var name string
 		if v.kind == isObject {
@@ -104,10 +108,10 @@ func read(d *json.Decoder, depth int) (*value, error) {
 				return nil, err
 			}
 			name = t.(string)
-			if names[name] {
+			if _, twice := v.index[name]; twice {
 				return nil, fmt.Errorf("the member %.40q is given twice", name)
 			}
-			names[name] = true
+			v.index[name] = len(v.members)
 		}
 		x, err := read(d, depth+1)
 		if err != nil {
@@ -124,37 +128,44 @@ func read(d *json.Decoder, depth int) (*value, error) {
 }
 
 // equal reports whether two values are the same: numbers by what they are, objects in any order.
-func equal(a, b *value) bool {
-	if a.kind != b.kind {
-		return false
-	}
-	switch a.kind {
+func equal(a, b *value) bool { return identity(a) == identity(b) }
+
+// identity returns a text that equal values have in common, and no others.
+func identity(v *value) string {
+	var b strings.Builder
+	v.identify(&b)
+	return b.String()
+}
+
+func (v *value) identify(b *strings.Builder) {
+	switch v.kind {
 	case isNumber:
-		x, okX := decimal(a.text)
-		y, okY := decimal(b.text)
-		return okX && okY && x.Cmp(y) == 0
+		if x, ok := decimal(v.text); ok {
+			b.WriteString(x.RatString())
+		} else {
+			b.WriteString(v.text)
+		}
+	case isString:
+		b.WriteString(strconv.Quote(v.text))
 	case isArray:
-		if len(a.items) != len(b.items) {
-			return false
+		b.WriteByte('[')
+		for _, item := range v.items {
+			item.identify(b)
+			b.WriteByte(',')
 		}
-		for i := range a.items {
-			if !equal(a.items[i], b.items[i]) {
-				return false
-			}
-		}
-		return true
+		b.WriteByte(']')
 	case isObject:
-		if len(a.members) != len(b.members) {
-			return false
+		b.WriteByte('{')
+		for _, name := range slices.Sorted(maps.Keys(v.index)) {
+			b.WriteString(strconv.Quote(name))
+			v.get(name).identify(b)
+			b.WriteByte(',')
 		}
-		for _, m := range a.members {
-			if other := b.get(m.name); other == nil || !equal(m.value, other) {
-				return false
-			}
-		}
-		return true
+		b.WriteByte('}')
+	default:
+		b.WriteString(v.text)
+		b.WriteByte('n')
 	}
-	return a.text == b.text
 }
 
 // quote returns s as a JSON string, with the escapes that have to be and no others.
