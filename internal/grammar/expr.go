@@ -85,6 +85,31 @@ func (r *Rule) Set(body *Expr) { r.body = body }
 // Ref returns what the rule's body is.
 func (r *Rule) Ref() *Expr { return &Expr{op: opRef, rule: r} }
 
+// small reports whether the rule is a character or a choice of few, which cost less than a call.
+func (r *Rule) small() bool {
+	const few = 8
+	if r.body == nil {
+		return false
+	}
+	switch r.body.op {
+	case opChars, opLiteral:
+		return true
+	case opChoice, opSeq:
+		return len(r.body.kids) <= few && !slices.ContainsFunc(r.body.kids, func(k *Expr) bool {
+			return k.op != opChars && k.op != opLiteral && (k.op != opSeq || !k.flat())
+		})
+	}
+	return false
+}
+
+// flat reports whether x is made of a few characters and literals alone.
+func (x *Expr) flat() bool {
+	const few = 4
+	return len(x.kids) <= few && !slices.ContainsFunc(x.kids, func(k *Expr) bool {
+		return k.op != opChars && k.op != opLiteral
+	})
+}
+
 // Regular returns the texts that a regular expression without anchors matches from end to end, each
 // character of a set as chars writes it.
 func Regular(n *regular.Node, chars func(regular.Set) *Expr) *Expr {

@@ -43,7 +43,7 @@ func Compile(x *Expr, v *Vocabulary) (*Grammar, error) {
 func (g *Grammar) forget() {
 	if old := g.states; old != nil {
 		// Matchers that still are in old states need no more than their configurations.
-		old.ids, old.next, old.frameIDs, old.visited = nil, nil, nil, nil
+		old.ids, old.next, old.cost, old.frameIDs, old.visited = nil, nil, nil, nil, nil
 		for _, x := range old.list[initial:] {
 			x.mask = nil
 		}
@@ -67,5 +67,5 @@ func (g *Grammar) Shortest() int { return int(g.least[g.program.start]) }
 func (g *Grammar) NewMatcher() *Matcher {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return &Matcher{g: g, states: g.states, at: initial}
+	return &Matcher{g: g, states: g.states, at: initial, budget: maxSearch}
 }

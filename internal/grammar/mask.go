@@ -1,9 +1,13 @@
 package grammar
 
-// maxSearch bounds the search for the tokens that may follow a state: nodes of the vocabulary,
-// each times the configurations there. Only grammars that can be read in hundreds of ways come near
-// it; what is not found by then is not allowed, but for single bytes.
-const maxSearch = 1 << 21
+// maxSearch bounds the search for the tokens that may follow a state: nodes of the vocabulary, each
+// with the work to get there. Only grammars that can be read in hundreds of ways reach it; what is not
+// found by then is not allowed, but for single bytes. Each time that a text gets there it has half as
+// much from then on, down to minSearch, so that no request holds others up for long.
+const (
+	maxSearch = 1 << 19
+	minSearch = 1 << 12
+)
 
 // mask is the tokens that may follow a state, however long the text may become.
 type mask struct {
@@ -14,6 +18,7 @@ type mask struct {
 	// need is how many tokens must be left, this one included, so that all of them can be
 	// completed.
 	need int32
+	work int // that finding them took
 }
 
 // search finds tokens that may follow a state.
@@ -25,6 +30,8 @@ type search struct {
 	need int32    // the most tokens that one of them needs, itself included
 	left int32    // only tokens that need no more are taken
 	work int
+	over bool // the search was given up
+	most int  // work that may be done
 }
 
 // take marks a token that needs so many tokens.
@@ -43,19 +50,21 @@ func (f *search) walk(t *trie, id int32) {
 	for node := 0; node < len(t.label); {
 		depth := int(t.depth[node])
 		above := f.path[depth-1]
-		to := s.next[int(above)*s.classes+int(s.class[t.label[node]])]
+		at := int(above)*s.classes + int(s.class[t.label[node]])
+		to := s.next[at]
 		if to == unknown {
 			to = s.step(above, t.label[node])
+		}
+		if f.work += 1 + int(s.cost[at]); f.work > f.most {
+			f.over = true
+			f.singles(id)
+			return
 		}
 		if to == dead {
 			node = int(t.end[node])
 			continue
 		}
 		x := s.list[to]
-		if f.work += len(x.configs); f.work > maxSearch {
-			f.singles(id)
-			return
-		}
 		if f.left < far && x.least-int32(t.height[node]) >= f.left {
 			node = int(t.end[node]) // whatever follows is too far from the end
 			continue
@@ -129,45 +138,40 @@ func (s *states) room(c config) int {
 	return Unbounded
 }
 
-// explore finds what may follow state id, of tokens that need no more than left. The ids are valid
-// until the next search.
-func (g *Grammar) explore(id, left int32) (base *run, ids []int32, need int32) {
+// explore finds what may follow state id, of tokens that need no more than left, with no more work
+// than most. The ids are valid until the next search.
+func (g *Grammar) explore(id, left int32, most int) (base *run, found *search) {
 	f := &g.search
-	f.g, f.ids, f.need, f.left, f.work = g, f.ids[:0], 0, left, 0
-	base, need = g.run(id)
+	f.g, f.ids, f.need, f.left, f.work, f.over, f.most = g, f.ids[:0], 0, left, 0, false, most
+	base, need := g.run(id)
 	t := g.vocab.whole
 	if base != nil && need <= left {
-		t = base.rest
+		t, f.need = base.rest, need
 	} else {
-		base, need = nil, 0
+		base = nil
 	}
 	f.tokens(id)
 	f.walk(t, id)
-	return base, f.ids, max(f.need, need)
+	return base, f
 }
 
-// mask returns the tokens that may follow state id in a text of any length.
-func (g *Grammar) mask(id int32) *mask {
-	x := g.states.list[id]
-	if x.mask != nil {
-		return x.mask
-	}
-	base, ids, need := g.explore(id, far)
-	m := &mask{need: need}
+// keep makes a search's result the mask of state id in a text of any length.
+func (g *Grammar) keep(id int32, base *run, f *search) *mask {
+	m := &mask{need: f.need, work: f.work}
 	if base != nil {
 		m.base = base.allowed
 	}
-	if words := g.vocab.Words(); len(ids) > 2*words {
+	if words := g.vocab.Words(); len(f.ids) > 2*words {
 		m.bits = make([]uint64, words)
 		copy(m.bits, m.base)
-		mark(m.bits, ids)
+		mark(m.bits, f.ids)
 		m.base = nil
 		g.states.bytes += 8 * words
 	} else {
-		m.extra = append(make([]int32, 0, len(ids)), ids...)
-		g.states.bytes += 4 * len(ids)
+		m.extra = append(make([]int32, 0, len(f.ids)), f.ids...)
+		g.states.bytes += 4 * len(f.ids)
 	}
-	x.mask = m
+	g.states.list[id].mask = m
 	return m
 }
 

@@ -5,6 +5,7 @@ type Matcher struct {
 	g      *Grammar
 	states *states // that at belongs to
 	at     int32
+	budget int // of the next search
 }
 
 // Clone returns a matcher at the same place.
@@ -42,17 +43,39 @@ func (m *Matcher) Mask(allowed []uint64, left int) {
 	if g.states.list[m.at].least > bound {
 		bound = far
 	}
-	if all := g.mask(m.at); all.need <= bound || bound == far {
-		all.fill(allowed)
+	x := g.states.list[m.at]
+	if x.mask != nil && x.mask.work <= m.budget && (x.mask.need <= bound || bound == far) {
+		x.mask.fill(allowed)
 		return
 	}
-	base, ids, _ := g.explore(m.at, bound)
+	if x.mask == nil {
+		base, found := g.explore(m.at, far, m.budget)
+		if !found.over {
+			all := g.keep(m.at, base, found)
+			if all.need <= bound || bound == far {
+				all.fill(allowed)
+				return
+			}
+		} else if bound == far {
+			m.fill(allowed, base, found)
+			return
+		}
+	}
+	base, found := g.explore(m.at, bound, m.budget)
+	m.fill(allowed, base, found)
+}
+
+// fill writes the result of a search that was for this place alone.
+func (m *Matcher) fill(allowed []uint64, base *run, found *search) {
 	n := 0
 	if base != nil {
 		n = copy(allowed, base.allowed)
 	}
 	clear(allowed[n:])
-	mark(allowed, ids)
+	mark(allowed, found.ids)
+	if found.over {
+		m.budget = max(m.budget/2, minSearch)
+	}
 }
 
 // Accept takes a token. It returns false if the token cannot follow; the text is then as before.

@@ -159,6 +159,9 @@ func (c *compiler) emit(x *Expr, next int32) (int32, error) {
 	case opRepeat:
 		return c.repeat(x, next)
 	}
+	if x.rule.small() {
+		return c.emit(x.rule.body, next)
+	}
 	return c.call(x.rule, next)
 }
 
@@ -279,6 +282,9 @@ func (c *compiler) loop(body *Expr, least int, next int32) (int32, error) {
 // mark tells the characters that are all of a repetition's body, or all of a branch of it, that they
 // are. They were emitted to lead to back.
 func (c *compiler) mark(body *Expr, back int32) {
+	if body.op == opRef && body.rule.small() {
+		body = body.rule.body
+	}
 	sets := []*Expr{body}
 	if body.op == opChoice {
 		sets = body.kids

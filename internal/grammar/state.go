@@ -13,7 +13,7 @@ import (
 // complete is then not generated, but every text that is can be completed.
 const (
 	maxConfigs = 1_024
-	maxClosure = 16_384 // instructions looked at between two bytes
+	maxClosure = 8_192 // instructions looked at between two bytes
 )
 
 // frame is an entry of a stack: a return address, if turn is 0, or a counted repetition in the turn-th
@@ -53,7 +53,8 @@ type states struct {
 	frameIDs map[frame]int32
 	list     []*state
 	ids      map[string]int32
-	next     []int32 // by state and class of bytes
+	next     []int32  // by state and class of bytes
+	cost     []uint16 // likewise: the instructions that were looked at, in sixteens
 
 	// Scratch space.
 	from    []config
@@ -72,7 +73,7 @@ func newStates(p *program, least []int32, class *[256]uint8, classes int) *state
 		ids: map[string]int32{}, visited: map[config]struct{}{},
 	}
 	s.list = []*state{nil, {least: never}}
-	s.next = make([]int32, 2*classes)
+	s.next, s.cost = make([]int32, 2*classes), make([]uint16, 2*classes)
 	for i := range s.next {
 		s.next[i] = dead
 	}
@@ -196,7 +197,8 @@ func (s *states) intern() int32 {
 	s.ids[string(s.key)] = id
 	s.list = append(s.list, x)
 	s.next = append(s.next, make([]int32, s.classes)...)
-	s.bytes += 200 + 16*len(x.configs) + 4*s.classes
+	s.cost = append(s.cost, make([]uint16, s.classes)...)
+	s.bytes += 200 + 16*len(x.configs) + 6*s.classes
 	return id
 }
 
@@ -225,7 +227,7 @@ func (s *states) step(id int32, b byte) int32 {
 	s.from = from
 	s.closure(from)
 	to := s.intern()
-	s.next[at] = to
+	s.next[at], s.cost[at] = to, uint16(len(s.visited)/16)
 	return to
 }
 

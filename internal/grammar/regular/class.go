@@ -236,7 +236,7 @@ func (p *parser) member() (s Set, single bool, err error) {
 		return One('\b'), true, nil
 	case p.has(`\`):
 		fold := p.fold
-		p.fold = false // the class is folded as a whole
+		p.fold = nil // the class is folded as a whole
 		s, err = p.escapedSet()
 		p.fold = fold
 		return s, err == nil && len(s) == 2 && s[0] == s[1], err

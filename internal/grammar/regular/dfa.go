@@ -13,8 +13,10 @@ const (
 	maxPositions = 20_000 // characters of an expression with its counts written out
 	maxStates    = 16_384
 	maxAtoms     = 1_024
-	// maxWork bounds the positions that all states together stand for.
-	maxWork = 1 << 21
+	// maxWork bounds the positions that all states together stand for, maxSetWork the ranges
+	// that are looked at to tell characters apart.
+	maxWork    = 1 << 21
+	maxSetWork = 1 << 22
 )
 
 // DFA is a deterministic automaton over characters; it starts in state 0.
@@ -180,12 +182,14 @@ func refine(a, b []Set) (atoms []Set, from []pair, err error) {
 			atoms, from = append(atoms, s), append(from, pair{int32(x), int32(y)})
 		}
 	}
+	work := 0
 	for i, s := range a {
 		for j, t := range b {
 			put(s.And(t), i, j)
+			work += len(s) + len(t)
 		}
 		put(rest(s, b), i, -1)
-		if len(atoms) > maxAtoms {
+		if len(atoms) > maxAtoms || work > maxSetWork {
 			return nil, nil, ErrTooLarge
 		}
 	}

@@ -214,8 +214,12 @@ func atomise(sets []Set) (atoms []Set, held [][]bool, kinds []int32, err error) 
 		}
 		kinds[i] = k
 	}
+	work := 0
 	for k, s := range distinct {
-		for i, n := 0, len(atoms); i < n; i++ {
+		for i, n := 0, len(atoms); i < n && !s.Empty(); i++ {
+			if work += len(s) + len(atoms[i]); work > maxSetWork {
+				return nil, nil, nil, ErrTooLarge
+			}
 			common := atoms[i].And(s)
 			if common.Empty() {
 				continue

@@ -24,6 +24,7 @@ const (
 	maxPattern = 1 << 16 // bytes
 	maxDepth   = 200     // of groups
 	maxCount   = 1 << 30
+	maxRanges  = 1 << 18 // of all classes together; \p{L} has 650
 )
 
 // Error says what in a regular expression is wrong or not supported.
@@ -70,8 +71,9 @@ type parser struct {
 	src    string
 	pos    int
 	syntax Syntax
-	fold   bool // (?i)
-	dotAll bool // (?s)
+	fold   *folding // after (?i)
+	dotAll bool     // after (?s)
+	ranges int      // of all classes
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -108,7 +110,7 @@ func (p *parser) flags() error {
 	for {
 		switch {
 		case p.take("i"):
-			p.fold = true
+			p.fold = newFolding()
 		case p.take("s"):
 			p.dotAll = true
 		case p.take(")"):
@@ -142,6 +144,9 @@ func (p *parser) cat(depth int) (*Node, error) {
 		n, err := p.atom(depth)
 		if err != nil {
 			return nil, err
+		}
+		if p.ranges += len(n.Set) / 2; p.ranges > maxRanges {
+			return nil, p.errorf("its classes have more than %d ranges", maxRanges)
 		}
 		if n, err = p.quantified(n); err != nil {
 			return nil, err
@@ -184,8 +189,8 @@ func (p *parser) dot() Set {
 }
 
 func (p *parser) folded(s Set) Set {
-	if p.fold {
-		return s.Fold()
+	if p.fold != nil {
+		return p.fold.fold(s)
 	}
 	return s
 }

@@ -126,16 +126,34 @@ func (s Set) And(t Set) Set {
 // Minus returns the characters of s that are not in t.
 func (s Set) Minus(t Set) Set { return s.And(t.Not()) }
 
-// Fold returns s with every character that differs from one of s in case alone.
-func (s Set) Fold() Set {
-	// Few sets that are folded are large, and beyond the letters nothing folds.
-	const last = 0x1e943
+// folding holds the characters that differ from others in case alone, with those others.
+type folding struct {
+	from []rune
+	to   [][]rune
+}
+
+func newFolding() *folding {
+	f := &folding{}
+	const last = 0x1e943 // nothing beyond folds
+	for c := rune(0); c <= last; c++ {
+		var others []rune
+		for d := unicode.SimpleFold(c); d != c; d = unicode.SimpleFold(d) {
+			others = append(others, d, d)
+		}
+		if others != nil {
+			f.from, f.to = append(f.from, c), append(f.to, others)
+		}
+	}
+	return f
+}
+
+// fold returns s with every character that differs from one of s in case alone.
+func (f *folding) fold(s Set) Set {
 	pairs := slices.Clone(s)
 	for i := 0; i < len(s); i += 2 {
-		for c := s[i]; c <= min(s[i+1], last); c++ {
-			for f := unicode.SimpleFold(c); f != c; f = unicode.SimpleFold(f) {
-				pairs = append(pairs, f, f)
-			}
+		at, _ := slices.BinarySearch(f.from, s[i])
+		for ; at < len(f.from) && f.from[at] <= s[i+1]; at++ {
+			pairs = append(pairs, f.to[at]...)
 		}
 	}
 	return Of(pairs...)
