@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/conclave-serve/conclave/internal/grammar"
+	"github.com/conclave-serve/conclave/internal/grammar/regular"
 )
 
 // Bounds of the sets of schemas that are looked at in one compilation, and for one place in it, where
@@ -29,20 +30,40 @@ type compiler struct {
 // Compile returns the JSON texts that a schema admits, objects with their properties in the order of
 // the schema. What cannot be held to is an *Error that names its keyword.
 func Compile(raw []byte) (*grammar.Expr, error) {
-	c, root, err := load(raw)
+	c, root, err := load(raw, nil)
 	if err != nil {
 		return nil, err
 	}
 	return c.set([]*schema{root})
 }
 
-func load(raw []byte) (*compiler, *schema, error) {
+// Arguments returns the JSON objects that a schema admits: the arguments of a function.
+func Arguments(raw []byte) (*grammar.Expr, error) {
+	c, root, err := load(raw, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.set([]*schema{root, c.anyObject()})
+}
+
+// anyObject returns a schema of objects that stands beside the document.
+func (c *compiler) anyObject() *schema {
+	v := &value{kind: isObject, index: map[string]int{"type": 0}, members: []member{
+		{"type", &value{kind: isString, text: "object"}},
+	}}
+	s := &schema{id: len(c.schemas), v: v}
+	c.schemas[v] = s
+	return s
+}
+
+// load reads a schema; strings hold the characters of avoid as escapes.
+func load(raw []byte, avoid regular.Set) (*compiler, *schema, error) {
 	v, err := parse(raw)
 	if err != nil {
 		return nil, nil, &Error{Reason: "it is not JSON that can be read: " + err.Error()}
 	}
 	c := &compiler{
-		shared: newShared(), rules: map[string]*grammar.Rule{}, patterns: map[string]*pattern{},
+		shared: newShared(avoid), rules: map[string]*grammar.Rule{}, patterns: map[string]*pattern{},
 		compared: map[*schema]bool{},
 	}
 	c.document = document{
@@ -228,6 +249,11 @@ func (c *compiler) leaves(list []*schema) (*grammar.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.expr(f)
+}
+
+// expr returns the expression of what f admits.
+func (c *compiler) expr(f *facts) (*grammar.Expr, error) {
 	if f.values != nil {
 		branches := make([]*grammar.Expr, len(f.values))
 		for i, v := range f.values {

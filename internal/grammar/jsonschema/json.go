@@ -1,7 +1,9 @@
 package jsonschema
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/conclave-serve/conclave/internal/grammar"
 	"github.com/conclave-serve/conclave/internal/grammar/regular"
@@ -12,18 +14,21 @@ const maxIndent = 24
 
 // shared are the rules that many places of a grammar have in common.
 type shared struct {
+	special                  regular.Set // characters that a string holds as escapes alone
 	blank, escape, any, free *grammar.Rule
 }
 
-func newShared() *shared {
+// newShared makes the rules of texts whose strings hold the characters of avoid as escapes.
+func newShared(avoid regular.Set) *shared {
 	s := &shared{
-		blank: grammar.NewRule("white space"), escape: grammar.NewRule("an escape"),
+		special: regular.Of(0, 0x1f, '"', '"', '\\', '\\').Or(avoid),
+		blank:   grammar.NewRule("white space"), escape: grammar.NewRule("an escape"),
 		any: grammar.NewRule("a character"), free: grammar.NewRule("a string"),
 	}
 	blanks := grammar.Repeat(grammar.Literal(" "), 0, maxIndent)
 	s.blank.Set(grammar.Choice(grammar.Seq(), grammar.Literal(" "),
 		grammar.Seq(grammar.Literal("\n"), blanks)))
-	s.escape.Set(escapes(special()))
+	s.escape.Set(escapes(s.special))
 	s.any.Set(anyEscape())
 	s.free.Set(quoted(grammar.Repeat(s.anyCharacter(), 0, unbounded)))
 	return s
@@ -33,16 +38,13 @@ func newShared() *shared {
 // line feed and an indentation. It is bounded, so that no model loses itself in it.
 func (s *shared) gap() *grammar.Expr { return s.blank.Ref() }
 
-// special are the characters that a JSON string does not hold as they are.
-func special() regular.Set { return regular.Of(0, 0x1f, '"', '"', '\\', '\\') }
-
 // characters returns one character of a set as it stands in a JSON string, in its one canonical form.
 func (s *shared) characters(set regular.Set) *grammar.Expr {
-	plain, rest := grammar.Chars(set.Minus(special())), set.And(special())
+	plain, rest := grammar.Chars(set.Minus(s.special)), set.And(s.special)
 	switch {
 	case rest.Empty():
 		return plain
-	case slices.Equal(rest, special()):
+	case slices.Equal(rest, s.special):
 		return grammar.Choice(plain, s.escape.Ref())
 	}
 	return grammar.Choice(plain, escapes(rest))
@@ -61,7 +63,7 @@ func escapes(set regular.Set) *grammar.Expr {
 
 // anyCharacter returns one character of a JSON string in any form that JSON has.
 func (s *shared) anyCharacter() *grammar.Expr {
-	return grammar.Choice(grammar.Chars(special().Not()), s.any.Ref())
+	return grammar.Choice(grammar.Chars(s.special.Not()), s.any.Ref())
 }
 
 // anyEscape returns an escape of JSON; surrogates come in pairs.
@@ -79,6 +81,42 @@ func anyEscape() *grammar.Expr {
 		'r', 'r', 't', 't'))
 	return grammar.Seq(grammar.Literal(`\`),
 		grammar.Choice(short, grammar.Seq(grammar.Literal("u"), number)))
+}
+
+// quote returns text as a JSON string, with the escapes that have to be and no others.
+func (s *shared) quote(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range text {
+		if s.special.Has(c) {
+			b.WriteString(escaped(c))
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// escaped returns the escape of a character.
+func escaped(c rune) string {
+	switch c {
+	case '"':
+		return `\"`
+	case '\\':
+		return `\\`
+	case '\b':
+		return `\b`
+	case '\f':
+		return `\f`
+	case '\n':
+		return `\n`
+	case '\r':
+		return `\r`
+	case '\t':
+		return `\t`
+	}
+	return fmt.Sprintf(`\u%04x`, c)
 }
 
 // quoted returns a JSON string of what inside matches.
@@ -103,7 +141,7 @@ func (s *shared) constant(v *value) *grammar.Expr {
 	case isNull:
 		return grammar.Literal("null")
 	case isString:
-		return grammar.Literal(quote(v.text))
+		return grammar.Literal(s.quote(v.text))
 	case isBool, isNumber:
 		return grammar.Literal(v.text)
 	case isArray:
@@ -121,7 +159,7 @@ func (s *shared) constant(v *value) *grammar.Expr {
 		if i > 0 {
 			parts = append(parts, s.comma())
 		}
-		parts = append(parts, grammar.Literal(quote(m.name)), s.colon(), s.constant(m.value))
+		parts = append(parts, grammar.Literal(s.quote(m.name)), s.colon(), s.constant(m.value))
 	}
 	return s.list("{", grammar.Seq(parts...), "}")
 }

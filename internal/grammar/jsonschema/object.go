@@ -46,7 +46,36 @@ func (c *compiler) propertyOf(s *schema, name string) ([]*schema, error) {
 
 // object returns the objects that f admits.
 func (c *compiler) object(f *facts) (*grammar.Expr, error) {
-	o := &objects{shared: c.shared, most: unbounded, index: map[string]int{}}
+	o, err := c.layout(f)
+	if err != nil {
+		return nil, err
+	}
+	for i := range o.properties {
+		p := &o.properties[i]
+		subs, err := c.property(f, p)
+		if err != nil {
+			return nil, err
+		}
+		value, err := c.set(subs)
+		if err != nil {
+			return nil, err
+		}
+		p.whole = grammar.Seq(grammar.Literal(c.quote(p.name)), c.colon(), value)
+	}
+	if o.others, err = c.others(f, o); err != nil {
+		return nil, err
+	}
+	if n := len(o.properties); o.others != nil && o.least > n+1 {
+		return nil, f.speaker("minProperties").errorf("minProperties", "up to %d are supported here: "+
+			"names that are not in properties might come twice", n+1)
+	}
+	o.separator = c.comma()
+	return c.list("{", o.inside(), "}"), nil
+}
+
+// layout returns the properties that f names, and bounds of how many there are.
+func (c *compiler) layout(f *facts) (*objects, error) {
+	o := &objects{most: unbounded, index: map[string]int{}}
 	for _, s := range f.from {
 		lo, hi, err := s.counts("minProperties", "maxProperties")
 		if err != nil {
@@ -57,33 +86,14 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 			return nil, err
 		}
 	}
-	if places := (len(o.properties) + 1) * (max(o.least, o.most, 1) + 1); places > maxPlaces {
+	if places := (len(o.properties) + 1) * (o.top() + 1); places > maxPlaces {
 		keyword := "maxProperties"
 		if o.least > o.most {
 			keyword = "minProperties"
 		}
 		return nil, f.speaker(keyword).errorf(keyword, "so many are not supported here")
 	}
-	for i := range o.properties {
-		p := &o.properties[i]
-		never, err := c.property(f, p)
-		if err != nil {
-			return nil, err
-		}
-		if never {
-			p.key = grammar.Choice()
-		}
-	}
-	others, err := c.others(f, o)
-	if err != nil {
-		return nil, err
-	}
-	o.others = others
-	if n := len(o.properties); others != nil && o.least > n+1 {
-		return nil, f.speaker("minProperties").errorf("minProperties", "up to %d are supported here: "+
-			"names that are not in properties might come twice", n+1)
-	}
-	return o.expr(), nil
+	return o, nil
 }
 
 // readNames takes in the properties that s names, in their order.
@@ -105,48 +115,54 @@ func (c *compiler) readNames(o *objects, s *schema) error {
 	return nil
 }
 
-// property finds what f says of a property; never says that it cannot be there.
-func (c *compiler) property(f *facts, p *property) (never bool, err error) {
+// property returns what f says of a property's value.
+func (c *compiler) property(f *facts, p *property) ([]*schema, error) {
 	var all []*schema
 	for _, s := range f.from {
 		subs, err := c.propertyOf(s, p.name)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		all = append(all, subs...)
 		names, err := c.sub(s, "propertyNames")
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if names != nil {
-			ok, err := c.valid(names, &value{kind: isString, text: p.name}, 0)
-			if err != nil {
-				return false, err
-			}
-			never = never || !ok
+		if names == nil {
+			continue
+		}
+		ok, err := c.valid(names, &value{kind: isString, text: p.name}, 0)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			all = append(all, c.nothing())
 		}
 	}
-	p.key = grammar.Seq(grammar.Literal(quote(p.name)), c.colon())
-	p.value, err = c.set(all)
-	return never, err
+	return all, nil
+}
+
+// nothing returns the schema that admits nothing.
+func (c *compiler) nothing() *schema {
+	return &schema{id: -1, v: &value{kind: isBool, text: "false"}}
 }
 
 // property is a property that a schema names.
 type property struct {
-	name       string
-	required   bool
-	key, value *grammar.Expr
+	name     string
+	required bool
+	whole    *grammar.Expr // with its value
 }
 
 // objects are the objects of some schemas.
 type objects struct {
-	*shared
 	properties  []property
 	index       map[string]int
 	others      *grammar.Expr // another property with its value; nil: there is none
+	separator   *grammar.Expr // between two of them
 	least, most int
 
-	more, next []*grammar.Rule // by property and count; see expr
+	more, next []*grammar.Rule // by property and count; see inside
 }
 
 func (o *objects) add(name string) *property {
@@ -162,10 +178,10 @@ func (o *objects) add(name string) *property {
 // top is the highest count that matters: beyond it nothing changes.
 func (o *objects) top() int { return max(o.least, o.most, 1) }
 
-// expr returns the objects. Two rules stand for every place: next, where one of the properties from
+// inside returns what the objects hold. Two rules stand for every place: next, where one of the properties from
 // i on has to come, count of them being there; and more, behind a property, where the object may end
 // or a comma lead to next. So the rules are as many as the properties.
-func (o *objects) expr() *grammar.Expr {
+func (o *objects) inside() *grammar.Expr {
 	places := (len(o.properties) + 1) * (o.top() + 1)
 	o.more, o.next = make([]*grammar.Rule, places), make([]*grammar.Rule, places)
 	for i := range places {
@@ -179,9 +195,9 @@ func (o *objects) expr() *grammar.Expr {
 	}
 	inside := o.at(o.next, 0, 0).Ref()
 	if o.mayEnd(0, 0) {
-		inside = grammar.Optional(inside)
+		return grammar.Optional(inside)
 	}
-	return o.list("{", inside, "}")
+	return inside
 }
 
 func (o *objects) at(rules []*grammar.Rule, i, n int) *grammar.Rule {
@@ -202,7 +218,7 @@ func (o *objects) nextBody(i, n int) *grammar.Expr {
 		return o.otherBody(n)
 	}
 	p := o.properties[i]
-	this := grammar.Seq(p.key, p.value, o.at(o.more, i+1, n+1).Ref())
+	this := grammar.Seq(p.whole, o.at(o.more, i+1, n+1).Ref())
 	if p.required {
 		return this
 	}
@@ -210,7 +226,7 @@ func (o *objects) nextBody(i, n int) *grammar.Expr {
 }
 
 func (o *objects) moreBody(i, n int) *grammar.Expr {
-	further := grammar.Seq(o.comma(), o.at(o.next, i, n).Ref())
+	further := grammar.Seq(o.separator, o.at(o.next, i, n).Ref())
 	if o.mayEnd(i, n) {
 		return grammar.Optional(further)
 	}
@@ -226,5 +242,5 @@ func (o *objects) otherBody(n int) *grammar.Expr {
 	if o.most != unbounded {
 		most = o.most - n - 1
 	}
-	return grammar.Seq(o.others, grammar.Repeat(grammar.Seq(o.comma(), o.others), 0, most))
+	return grammar.Seq(o.others, grammar.Repeat(grammar.Seq(o.separator, o.others), 0, most))
 }

@@ -165,17 +165,8 @@ func (c *compiler) propertyNames(f *facts) (*regular.DFA, error) {
 		if n++; n > 1 {
 			return f.from[0].errorf("anyOf", "it is not supported within propertyNames")
 		}
-		if out, err = f.automaton(); err != nil || f.values == nil {
-			return err
-		}
-		var texts []*regular.Node
-		for _, v := range f.values {
-			if v.kind == isString {
-				texts = append(texts, regular.Text(v.text))
-			}
-		}
-		if out, err = regular.Union(texts...).DFA(); err != nil {
-			return blame(f.from[0], "enum", err)
+		if out, err = f.strings(); err != nil {
+			return blame(f.from[0], "propertyNames", err)
 		}
 		return nil
 	})

@@ -33,7 +33,7 @@ func takes(g *grammar.Grammar, text string) bool {
 func written(v *value, schema string) string {
 	switch v.kind {
 	case isString:
-		return quote(v.text)
+		return newShared(nil).quote(v.text)
 	case isNull:
 		return "null"
 	case isBool, isNumber:
@@ -55,7 +55,7 @@ func written(v *value, schema string) string {
 	slices.SortStableFunc(members, func(a, b member) int { return place(a) - place(b) })
 	parts := make([]string, len(members))
 	for i, m := range members {
-		parts[i] = quote(m.name) + ":" + written(m.value, schema)
+		parts[i] = newShared(nil).quote(m.name) + ":" + written(m.value, schema)
 	}
 	return "{" + strings.Join(parts, ",") + "}"
 }

@@ -167,38 +167,3 @@ func (v *value) identify(b *strings.Builder) {
 		b.WriteByte('n')
 	}
 }
-
-// quote returns s as a JSON string, with the escapes that have to be and no others.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, c := range s {
-		b.WriteString(escaped(c))
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-// escaped returns a character of a string as it is written in JSON.
-func escaped(c rune) string {
-	switch c {
-	case '"':
-		return `\"`
-	case '\\':
-		return `\\`
-	case '\b':
-		return `\b`
-	case '\f':
-		return `\f`
-	case '\n':
-		return `\n`
-	case '\r':
-		return `\r`
-	case '\t':
-		return `\t`
-	}
-	if c < ' ' {
-		return fmt.Sprintf(`\u%04x`, c)
-	}
-	return string(c)
-}
