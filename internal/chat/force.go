@@ -1,9 +1,6 @@
 package chat
 
-import (
-	"slices"
-	"strconv"
-)
+import "slices"
 
 // Forced is text with which an answer must go on. After is the control token behind which it does,
 // "" for the beginning of the answer. Spans encode like those of a rendered prompt.
@@ -19,73 +16,81 @@ func (d *Dialect) ForceCall(prompt []int32, v Vocabulary, name string) []Forced 
 	if !d.Tools() {
 		return nil
 	}
+	form := d.form(kimiCalls(prompt, v))
 	if d.name == harmony {
-		return []Forced{
-			{Spans: []Span{{Text: harmonyChannel + "analysis" + harmonyMessage}}},
-			{After: harmonyEnd, Spans: d.beginCall(prompt, v, name)},
-		}
+		return forceHarmony(form.open, d.named(form, name))
 	}
+	return d.force(prompt, v, form.open, d.named(form, name))
+}
+
+// named returns the name of a call and what stands between it and the arguments.
+func (d *Dialect) named(form callForm, name string) []Span {
+	if name == "" {
+		return nil
+	}
+	return []Span{{Text: d.calledName(name), Input: true}, {Text: form.behind}}
+}
+
+// ForceContent returns what brings the answer to prompt to its content, which begins behind the last
+// entry. Reasoning comes first where the model would reason.
+func (d *Dialect) ForceContent(prompt []int32, v Vocabulary) []Forced {
+	if d.name == harmony {
+		return forceHarmony(harmonyStart+assistant+harmonyChannel+"final"+harmonyMessage, nil)
+	}
+	return d.force(prompt, v, "", nil)
+}
+
+// ForceAnswer returns what brings the answer to prompt to where content or a call begins: for
+// harmony, to the header of a message.
+func (d *Dialect) ForceAnswer(prompt []int32, v Vocabulary) []Forced {
+	if d.name == harmony {
+		return forceHarmony("", nil)
+	}
+	return d.force(prompt, v, "", nil)
+}
+
+// forceHarmony returns what leads through reasoning to text and spans.
+func forceHarmony(text string, behind []Span) []Forced {
+	return []Forced{
+		{Spans: []Span{{Text: harmonyChannel + "analysis" + harmonyMessage}}},
+		{After: harmonyEnd, Spans: append([]Span{{Text: text}}, behind...)},
+	}
+}
+
+// force returns what leads through reasoning, if there is some, to text and spans.
+func (d *Dialect) force(prompt []int32, v Vocabulary, text string, behind []Span) []Forced {
 	var l lexer
 	l.add(v, false, thinkOpen, thinkClose)
 	open, shut := l.id(thinkOpen), l.id(thinkClose)
 	last := lastTag(prompt, open, shut, turns(v))
-	call := d.beginCall(prompt, v, name)
+	next := func(gap string) []Span { return append([]Span{{Text: d.gap(gap) + text}}, behind...) }
 	switch {
 	case shut < 0:
 	case last == thinkOpen:
-		return []Forced{{After: thinkClose, Spans: spaced(d, "\n\n", call)}}
+		return []Forced{{After: thinkClose, Spans: next("\n\n")}}
 	case last == "" && d.opens && d.name == glm:
 		return []Forced{
 			{Spans: []Span{{Text: "\n" + thinkOpen}}},
-			{After: thinkClose, Spans: spaced(d, "", call)},
+			{After: thinkClose, Spans: next("")},
 		}
 	case last == "" && d.opens:
 		return []Forced{
 			{Spans: []Span{{Text: thinkOpen + "\n"}}},
-			{After: thinkClose, Spans: spaced(d, "\n\n", call)},
+			{After: thinkClose, Spans: next("\n\n")},
 		}
 	}
-	return []Forced{{Spans: spaced(d, "", call)}}
+	return []Forced{{Spans: next("")}}
 }
 
-// spaced puts what the dialect writes between reasoning and a call in front of the call.
-func spaced(d *Dialect, gap string, call []Span) []Span {
+// gap returns what the dialect writes between reasoning and what follows.
+func (d *Dialect) gap(usual string) string {
 	switch d.name {
 	case glm:
-		gap = "\n"
+		return "\n"
 	case deepseekV3, deepseek31, kimi:
-		gap = ""
+		return ""
 	}
-	call[0].Text = gap + call[0].Text
-	return call
-}
-
-// beginCall returns the beginning of a call, up to its arguments, or to its name if that is "".
-func (d *Dialect) beginCall(prompt []int32, v Vocabulary, name string) []Span {
-	var before, behind string
-	switch d.name {
-	case hermes:
-		before, behind = toolCallOpen+"\n{\"name\": \"", "\", \"arguments\":"
-		name = escaped(name)
-	case qwenCoder:
-		before, behind = toolCallOpen+"\n"+functionOpen, ">\n"
-	case deepseekV3:
-		before, behind = dsCallsOpen+dsCallOpen+"function"+dsSeparator, "\n```json\n"
-	case deepseek31:
-		before, behind = dsCallsOpen+dsCallOpen, dsSeparator
-	case kimi:
-		before = kimiCallsOpen + kimiCallOpen + "functions."
-		behind = ":" + strconv.Itoa(kimiCalls(prompt, v)) + kimiArguments
-	case glm:
-		before, behind = toolCallOpen, "\n"
-	case harmony:
-		before = harmonyStart + assistant + harmonyChannel + "commentary to=functions."
-		behind = " " + harmonyConstrain + "json" + harmonyMessage
-	}
-	if name == "" {
-		return []Span{{Text: before}}
-	}
-	return []Span{{Text: before}, {Text: name, Input: true}, {Text: behind}}
+	return usual
 }
 
 // kimiCalls counts the calls in a prompt: Kimi numbers them through a conversation.

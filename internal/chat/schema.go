@@ -2,8 +2,12 @@ package chat
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/conclave-serve/conclave/internal/grammar"
+	"github.com/conclave-serve/conclave/internal/grammar/jsonschema"
 )
 
 // argType is what a tool's schema says of one argument.
@@ -27,12 +31,40 @@ func readSchemas(tools []Tool) argTypes {
 		// a schema of another form says nothing
 		_ = json.Unmarshal(tool.Parameters, &schema)
 		args := make(map[string]argType, len(schema.Properties))
+		indirect := map[string]bool{}
 		for name, property := range schema.Properties {
 			args[name] = readType(property, 0)
+			indirect[name] = !args[name].known && isIndirect(property)
+		}
+		if slices.Contains(slices.Collect(maps.Values(indirect)), true) {
+			lookUp(args, indirect, tool.Parameters)
 		}
 		types[tool.Name] = args
 	}
 	return types
+}
+
+// isIndirect reports whether a property says its type by reference, or otherwise not plainly.
+func isIndirect(property json.RawMessage) bool {
+	var says struct {
+		Ref   json.RawMessage `json:"$ref"`
+		AllOf json.RawMessage `json:"allOf"`
+		Const json.RawMessage `json:"const"`
+	}
+	return json.Unmarshal(property, &says) == nil &&
+		(says.Ref != nil || says.AllOf != nil || says.Const != nil)
+}
+
+// lookUp finds the types of indirect arguments.
+func lookUp(args map[string]argType, indirect map[string]bool, schema json.RawMessage) {
+	// a schema that is not understood as a whole says nothing more
+	_, _ = jsonschema.Members(schema, nil, func(m *jsonschema.Member) (*grammar.Expr, error) {
+		k := m.Kinds()
+		if all := k.Text && k.Null && k.Bool && k.Other; indirect[m.Name] && !all {
+			args[m.Name] = argType{known: true, text: k.Text, null: k.Null, bool: k.Bool, other: k.Other}
+		}
+		return grammar.Seq(), nil
+	})
 }
 
 // maxAlternatives bounds how deep anyOf within anyOf is followed.

@@ -12,7 +12,19 @@ type Member struct {
 	// JSON is all of its values, Others those that are no strings; nil if there are none.
 	JSON, Others *grammar.Expr
 
+	types types    // of all its values
 	texts []*facts // that admit strings
+}
+
+// Kinds tells of which kinds a member's values may be.
+type Kinds struct{ Text, Null, Bool, Other bool }
+
+// Kinds returns the kinds of the member's values.
+func (m *Member) Kinds() Kinds {
+	return Kinds{
+		Text: m.types&typeString != 0, Null: m.types&typeNull != 0, Bool: m.types&typeBool != 0,
+		Other: m.types&^(typeString|typeNull|typeBool) != 0,
+	}
 }
 
 // Members returns the objects that a schema admits, each a sequence of properties as write writes
@@ -70,7 +82,8 @@ func (c *compiler) member(f *facts, p *property) (*Member, error) {
 		if err != nil {
 			return err
 		}
-		if f.types&typeString != 0 {
+		m.types |= f.valueTypes()
+		if f.valueTypes()&typeString != 0 {
 			m.texts = append(m.texts, f)
 		}
 		rest := *f
@@ -98,9 +111,21 @@ func (c *compiler) member(f *facts, p *property) (*Member, error) {
 	return m, err
 }
 
-// Text returns the strings that the member may be, as they are, but for those that except takes. A
-// text without a character of apart is none of them.
-func (m *Member) Text(except *regular.DFA, apart regular.Set) (*grammar.Expr, error) {
+// valueTypes returns the types of the values that f admits.
+func (f *facts) valueTypes() types {
+	if f.values == nil {
+		return f.types
+	}
+	var all types
+	for _, v := range f.values {
+		all |= typeOf(v)
+	}
+	return all
+}
+
+// Text returns the strings that the member may be, as they are, but for those that one of except
+// takes. A text without a character of apart, if there is any, is none of them.
+func (m *Member) Text(apart regular.Set, except ...*regular.DFA) (*grammar.Expr, error) {
 	// Beyond so many characters a length is counted by itself.
 	const countable = 200
 	var branches []*grammar.Expr
@@ -112,8 +137,10 @@ func (m *Member) Text(except *regular.DFA, apart regular.Set) (*grammar.Expr, er
 			continue
 		}
 		d, err := f.strings()
-		if err == nil {
-			d, err = d.Minus(except)
+		for _, e := range except {
+			if err == nil {
+				d, err = d.Minus(e)
+			}
 		}
 		if err != nil {
 			return nil, blame(f.speaker("pattern"), "pattern", err)
