@@ -100,6 +100,14 @@ func (f *fields) fail(e *apiError) {
 	}
 }
 
+// failed reports whether there was a problem.
+func (f *fields) failed() bool {
+	for f.outer != nil {
+		f = f.outer
+	}
+	return f.err != nil
+}
+
 // wrongType says that a field's value is not of the type that it must have.
 func (f *fields) wrongType(name, want string) {
 	name = f.at(name)

@@ -95,7 +95,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, x *exchange) *apiE
 	if err != nil {
 		return err
 	}
-	g, err := s.converse(x, req.params, &req.conversation)
+	g, err := s.converse(r.Context(), x, req.params, &req.conversation)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,12 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request, x *exchange
 	if err != nil {
 		return err
 	}
+	h, err := s.holdText(r.Context(), &req.structure)
+	if err != nil {
+		return err
+	}
 	for _, c := range g.choices {
+		c.request.Force = h.entries(c.request.MaxTokens)
 		// The engine generates nothing only if it has a prompt to score.
 		if req.echo && (req.logprobs >= 0 || req.maxTokens == 0) {
 			c.request.PromptLogprobs = true
@@ -92,6 +97,7 @@ func (s *Server) readText(f *fields) (*textRequest, *apiError) {
 	if k, ok := f.integer("logprobs", 0, maxAlternatives); ok {
 		req.logprobs = int(k)
 	}
+	readFormat(f, &req.structure, "response_format", false)
 	f.refuse("suffix", "is not supported", `""`)
 	f.refuse("best_of", "other than 'n' is not supported", fmt.Sprint(req.choices))
 	if f.err == nil {

@@ -1,9 +1,9 @@
 package openai
 
 import (
+	"context"
 	"errors"
 
-	"github.com/conclave-serve/conclave/coordinator/engine"
 	"github.com/conclave-serve/conclave/internal/chat"
 )
 
@@ -35,6 +35,7 @@ func (s *Server) readChat(f *fields) (*chatRequest, *apiError) {
 		f.fail(invalid("top_logprobs", "'top_logprobs' requires 'logprobs' to be true."))
 	}
 	refuseChat(f)
+	readFormat(f, &req.structure, "response_format", false)
 	if f.err == nil {
 		f.err = s.needTemplate("messages")
 	}
@@ -53,8 +54,6 @@ func (s *Server) readChat(f *fields) (*chatRequest, *apiError) {
 func refuseChat(f *fields) {
 	f.refuse("functions", "is not supported; use 'tools'", "[]")
 	f.refuse("function_call", "is not supported; use 'tool_choice'", `"none"`, `"auto"`)
-	f.refuse("response_format", "other than {\"type\": \"text\"} is not supported",
-		`{"type":"text"}`)
 	f.refuse("audio", "is not supported")
 	f.refuse("modalities", "other than [\"text\"] is not supported", `["text"]`, "[]")
 	f.refuse("web_search_options", "is not supported")
@@ -92,19 +91,19 @@ func (s *Server) render(c *conversation) ([]int32, *apiError) {
 }
 
 // converse prepares p.choices answers to a conversation.
-func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, *apiError) {
+func (s *Server) converse(ctx context.Context, x *exchange, p params, c *conversation) (
+	*generation, *apiError,
+) {
 	ids, refused := s.render(c)
 	if refused != nil {
 		return nil, refused
 	}
 	ids = p.truncated(ids)
-	var force []engine.Forced
-	if c.tools.required {
-		if force, refused = s.forceCall(&c.tools, ids); refused != nil {
-			return nil, refused
-		}
+	h, refused := s.hold(ctx, &p, c, ids)
+	if refused != nil {
+		return nil, refused
 	}
-	if force, refused = s.bound(&c.thinking, force, ids); refused != nil {
+	if h.force, refused = s.bound(&c.thinking, h.force, ids); refused != nil {
 		return nil, refused
 	}
 	g, refused := s.generation(x, p, c.field, []*prompt{{ids: ids}})
@@ -112,7 +111,7 @@ func (s *Server) converse(x *exchange, p params, c *conversation) (*generation, 
 		return nil, refused
 	}
 	for _, choice := range g.choices {
-		choice.request.Force = force
+		choice.request.Force = h.entries(choice.request.MaxTokens)
 		choice.preface = c.opening.echo
 		choice.parser = s.dialect.NewParser(chat.ParserConfig{
 			Vocabulary: s.controls, Prompt: ids, Tools: c.tools.known,

@@ -75,8 +75,15 @@ var failures = []failure{
 	{chatPath, chatBody(`"stream":true,"stream_options":{"include_usage":1}`), 400,
 		"stream_options.include_usage", "invalid_type", "a boolean"},
 	{chatPath, chatBody(`"ignore_eos":0`), 400, "ignore_eos", "invalid_type", "a boolean"},
-	{chatPath, chatBody(`"guided_json":{"type":"object"}`), 400, "guided_json",
-		"unsupported_parameter", "'guided_json'"},
+	{chatPath, chatBody(`"guided_json":{"items":{"not":{}}}`), 400, "guided_json",
+		"unsupported_parameter", `keyword "not" at /items`},
+	{chatPath, chatBody(`"guided_json":false`), 400, "guided_json", "invalid_value", "no answer"},
+	{chatPath, chatBody(`"guided_json":{},"response_format":{"type":"json_object"}`), 400,
+		"response_format", "invalid_value", "'guided_json' says already"},
+	{chatPath, chatBody(`"guided_regex":"a\\1"`), 400, "guided_regex", "invalid_value",
+		`backreference \1`},
+	{chatPath, chatBody(`"structured_outputs":{"grammar":"root ::= a"}`), 400,
+		"structured_outputs.grammar", "invalid_value", `the rule "a" is not defined`},
 	// Chats.
 	{chatPath, `{}`, 400, "messages", "invalid_value", "Missing required"},
 	{chatPath, `{"messages":[]}`, 400, "messages", "invalid_value", "empty"},
@@ -103,8 +110,12 @@ var failures = []failure{
 	{chatPath, chatBody(`"tools":[{"type":"function"}]`), 400, "tools[0].function.name",
 		"invalid_value", "Missing"},
 	{chatPath, chatBody(`"tools":"x"`), 400, "tools", "invalid_type", "an array"},
-	{chatPath, chatBody(`"response_format":{"type":"json_object"}`), 400, "response_format",
-		"unsupported_parameter", "'response_format'"},
+	{chatPath, chatBody(`"response_format":{"type":"xml"}`), 400, "response_format.type",
+		"unsupported_parameter", `"xml"`},
+	{chatPath, chatBody(`"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":` +
+		`{"type":"object","properties":{"a":{"uniqueItems":true}}}}}`), 400,
+		"response_format.json_schema.schema", "unsupported_parameter",
+		`keyword "uniqueItems" at /properties/a`},
 	{chatPath, chatBody(`"audio":{"voice":"x"}`), 400, "audio", "unsupported_parameter", "'audio'"},
 	{chatPath, chatBody(`"modalities":["text","audio"]`), 400, "modalities",
 		"unsupported_parameter", "'modalities'"},
@@ -117,6 +128,14 @@ var failures = []failure{
 	{chatPath, chatBody(`"chat_template_kwargs":{"fail":"way"}`), 400, "messages", "invalid_value",
 		"no way"},
 	// Calls of functions.
+	{chatPath, chatBody(`"tool_choice":"required","tools":[{"type":"function","function":{"name":"f"}},` +
+		`{"type":"function","function":{"name":"g","parameters":{"not":{}}}}]`), 400,
+		"tools[1].function.parameters", "unsupported_parameter", `keyword "not"`},
+	{chatPath, chatBody(`"tool_choice":{"type":"function","function":{"name":"g"}},"tools":[{"type":` +
+		`"function","function":{"name":"f"}},{"type":"function","function":{"name":"g","parameters":` +
+		`{"not":{}}}}]`), 400, "tools[1].function.parameters", "unsupported_parameter", `keyword "not"`},
+	{chatPath, chatBody(`"tools":[{"type":"function","function":{"name":"g","strict":true,"parameters":` +
+		`{"not":{}}}}]`), 400, "tools[0].function.parameters", "unsupported_parameter", `keyword "not"`},
 	{chatPath, chatBody(`"tools":[{"type":"function","function":{"name":"f","parameters":[]}}]`), 400,
 		"tools[0].function.parameters", "invalid_type", "an object"},
 	{chatPath, chatBody(`"tools":[{"type":"function","function":{"name":"` + strings.Repeat("f", 257) +
@@ -196,8 +215,8 @@ var failures = []failure{
 	{itemPath, inputBody(`"truncation":"auto"`), 400, "truncation", "unsupported_parameter", ""},
 	{itemPath, inputBody(`"include":["file_search_call.results"]`), 400, "include",
 		"unsupported_parameter", ""},
-	{itemPath, inputBody(`"text":{"format":{"type":"json_object"}}`), 400, "text.format",
-		"unsupported_parameter", ""},
+	{itemPath, inputBody(`"text":{"format":{"type":"json_schema","schema":{"not":{}}}}`), 400,
+		"text.format.schema", "unsupported_parameter", `keyword "not"`},
 	{itemPath, inputBody(`"text":{"verbosity":"low"}`), 400, "text.verbosity",
 		"unsupported_parameter", ""},
 	{itemPath, inputBody(`"n":2`), 400, "n", "unsupported_parameter", ""},

@@ -71,6 +71,13 @@ func repeat(item string, count int) string {
 	return "[" + strings.TrimSuffix(strings.Repeat(item+",", count), ",") + "]"
 }
 
+// Values of fields that hold JSON schemas.
+var (
+	goodSchemas = []string{`{"type":"object"}`, `true`, `"{\"type\": \"string\"}"`}
+	badSchemas  = []string{`1`, `"x"`, `[]`, `""`, `{"not":{}}`, `{"type":"x"}`, `false`,
+		`{"properties":{"a":{"minContains":1,"contains":{}}}}`}
+)
+
 var knownFields = []knownField{
 	{in: "ctrkpd", name: "model", kind: text, good: []string{`"test"`}},
 	// Sampling.
@@ -154,11 +161,42 @@ var knownFields = []knownField{
 	{in: "ctr", name: "metadata", kind: object, good: []string{`{}`, `{"a":"b"}`},
 		bad: []string{`{"a":1}`, `{"a":` + long(513) + `}`, `{` + long(65) + `:"a"}`}},
 	{in: "ctr", name: "use_beam_search", kind: refused, good: []string{`false`}},
-	{in: "ctr", name: "guided_json", kind: refused},
-	{in: "ctr", name: "guided_regex", kind: refused},
-	{in: "ctr", name: "guided_choice", kind: refused},
-	{in: "ctr", name: "guided_grammar", kind: refused},
-	{in: "ctr", name: "structured_outputs", kind: refused},
+	// What an answer must be.
+	{in: "ctr", name: "guided_json", kind: mixed, bad: badSchemas, good: goodSchemas},
+	{in: "ctr", name: "guided_regex", kind: text, bad: []string{`"("`, `"\\bx"`, `"a(?=b)"`},
+		good: []string{`"a+"`, `""`}},
+	{in: "ctr", name: "guided_choice", kind: array, bad: []string{`[]`, `[1]`, `[""]`, `[null]`},
+		good: []string{`["a","b"]`}},
+	{in: "ctr", name: "guided_grammar", kind: text, bad: []string{`""`, `"root"`, `"root ::= x"`},
+		good: []string{`"root ::= \"a\""`}},
+	{in: "ctr", name: "guided_decoding_backend", kind: text, good: []string{`"xgrammar"`}},
+	{in: "ctr", name: "guided_whitespace_pattern", kind: refused},
+	{in: "ctr", name: "structured_outputs", kind: object, good: []string{`{}`}},
+	{in: "ctr", name: "structured_outputs.json", kind: mixed, bad: badSchemas, good: goodSchemas},
+	{in: "ctr", name: "structured_outputs.regex", kind: text, bad: []string{`"("`},
+		good: []string{`"a+"`}},
+	{in: "ctr", name: "structured_outputs.choice", kind: array, bad: []string{`[]`, `[1]`},
+		good: []string{`["a"]`}},
+	{in: "ctr", name: "structured_outputs.grammar", kind: text, bad: []string{`"root"`},
+		good: []string{`"root ::= [a-c]"`}},
+	{in: "ctr", name: "structured_outputs.json_object", kind: boolean, good: []string{`true`},
+		bad: []string{`true,"regex":"a"`}},
+	{in: "ctr", name: "structured_outputs.structural_tag", kind: refused},
+	{in: "ctr", name: "structured_outputs.whitespace_pattern", kind: refused},
+	{in: "ctr", name: "structured_outputs.disable_fallback", kind: refused, good: []string{`false`}},
+	{in: "ctr", name: "structured_outputs.disable_any_whitespace", kind: refused,
+		good: []string{`false`}},
+	{in: "ctr", name: "structured_outputs.disable_additional_properties", kind: refused,
+		good: []string{`false`}},
+	{in: "ct", name: "response_format", kind: object, good: []string{`{"type": "text"}`,
+		`{"type":"json_object"}`, `{"type":"json_schema","json_schema":{"name":"a","strict":true,` +
+			`"schema":{"type":"object"}}}`},
+		bad: []string{`{}`, `{"type":1}`, `{"type":"xml"}`, `{"type":"json_schema"}`,
+			`{"type":"json_schema","json_schema":1}`, `{"type":"json_schema","json_schema":{}}`,
+			`{"type":"json_schema","json_schema":{"name":1,"schema":{}}}`,
+			`{"type":"json_schema","json_schema":{"strict":"x","schema":{}}}`,
+			`{"type":"json_schema","json_schema":{"schema":"x"}}`,
+			`{"type":"json_schema","json_schema":{"schema":{"if":{}}}}`}},
 	// Chats.
 	{in: "c", name: "messages", required: true, kind: array, bad: []string{`[]`, `[1]`, `[{}]`,
 		`[{"role":"wizard","content":"a"}]`, `[{"role":1}]`, `[{"role":"user","content":1}]`,
@@ -201,7 +239,6 @@ var knownFields = []knownField{
 	{in: "ctk", name: "echo", kind: boolean, good: []string{`true`}},
 	{in: "c", name: "functions", kind: refused, good: []string{`[]`}},
 	{in: "c", name: "function_call", kind: refused, good: []string{`"auto"`, `"none"`}},
-	{in: "c", name: "response_format", kind: refused, good: []string{`{"type": "text"}`}},
 	{in: "c", name: "audio", kind: refused},
 	{in: "c", name: "modalities", kind: refused, good: []string{`["text"]`, `[]`}},
 	{in: "c", name: "web_search_options", kind: refused},
@@ -236,7 +273,10 @@ var knownFields = []knownField{
 	{in: "r", name: "truncation", kind: refused, good: []string{`"disabled"`}},
 	{in: "r", name: "include", kind: refused, good: []string{`["reasoning.encrypted_content"]`}},
 	{in: "r", name: "text", kind: object, good: []string{`{}`}},
-	{in: "r", name: "text.format", kind: refused, good: []string{`{"type":"text"}`}},
+	{in: "r", name: "text.format", kind: object, good: []string{`{"type":"text"}`,
+		`{"type":"json_object"}`, `{"type":"json_schema","name":"a","schema":{"type":"array"}}`},
+		bad: []string{`{}`, `{"type":"xml"}`, `{"type":"json_schema"}`,
+			`{"type":"json_schema","name":1,"schema":{}}`, `{"type":"json_schema","schema":{"not":1}}`}},
 	{in: "r", name: "text.verbosity", kind: refused, good: []string{`"medium"`}},
 }
 

@@ -41,6 +41,7 @@ type params struct {
 	stream      bool
 	usage       bool // stream_options.include_usage
 	usageSoFar  bool // stream_options.continuous_usage_stats
+	structure   structure
 }
 
 // readParams reads the common fields. The caller looks at f.err.
@@ -61,10 +62,7 @@ func (s *Server) readParams(f *fields) params {
 	p.output.skipSpecial = f.flagOr("skip_special_tokens", true)
 	readIgnored(f)
 	f.refuse("use_beam_search", "is not supported", "false")
-	for _, name := range []string{"guided_json", "guided_regex", "guided_choice",
-		"guided_grammar", "structured_outputs"} {
-		f.refuse(name, "is not supported", "[]", "{}")
-	}
+	readGuided(f, &p.structure)
 	return p
 }
 

@@ -93,7 +93,7 @@ func (s *Server) createResponse(w http.ResponseWriter, r *http.Request, x *excha
 	if err != nil {
 		return err
 	}
-	g, err := s.converse(x, req.params, &req.conversation)
+	g, err := s.converse(r.Context(), x, req.params, &req.conversation)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (s *Server) readResponse(f *fields) (*responseRequest, *apiError) {
 		req.store = f.flag("store")
 	}
 	refusePromptOptions(f)
-	refuseResponse(f)
+	refuseResponse(f, &req.structure)
 	if f.err == nil {
 		f.err = s.needTemplate("input")
 	}
@@ -175,8 +175,9 @@ func (s *Server) readResponse(f *fields) (*responseRequest, *apiError) {
 	return req, f.err
 }
 
-// refuseResponse refuses what OpenAI's API has and Conclave has not.
-func refuseResponse(f *fields) {
+// refuseResponse refuses what OpenAI's API has and Conclave has not, and reads the
+// form of the answer's text.
+func refuseResponse(f *fields, to *structure) {
 	f.refuse("background", "is not supported", "false")
 	f.refuse("conversation", "is not supported; use 'previous_response_id'")
 	f.refuse("prompt", "is not supported; use 'instructions' and 'input'")
@@ -190,8 +191,7 @@ func refuseResponse(f *fields) {
 	var text map[string]json.RawMessage
 	if f.decode("text", &text, "an object") {
 		inner := f.inside("text", text)
-		inner.refuse("format", "other than {\"type\": \"text\"} is not supported",
-			`{"type":"text"}`)
+		readFormat(inner, to, "format", true)
 		inner.refuse("verbosity", "other than \"medium\" is not supported", `"medium"`)
 	}
 }
@@ -235,7 +235,7 @@ func (s *Server) echo(f *fields, req *responseRequest) response {
 		Output: []outputItem{}, Parallel: req.tools.parallel,
 		Previous: optional("previous_response_id"), ServiceTier: "default", Store: req.store,
 		Temperature: req.sampling.Temperature, TopP: req.sampling.TopP,
-		Text:       json.RawMessage(`{"format":{"type":"text"},"verbosity":"medium"}`),
+		Text:       raw("text", `{"format":{"type":"text"},"verbosity":"medium"}`),
 		ToolChoice: raw("tool_choice", `"auto"`), Tools: raw("tools", "[]"),
 		Truncation: "disabled", User: optional("user"), Metadata: readMetadata(f),
 	}

@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/grammar"
 	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/internal/tokenizer"
 	"github.com/conclave-serve/conclave/model"
@@ -127,7 +129,8 @@ type Server struct {
 	cfg      Config
 	vocab    int // ids that may occur in a prompt
 	controls *controls
-	dialect  *chat.Dialect // nil without a template
+	dialect  *chat.Dialect         // nil without a template
+	grammars func() *grammar.Cache // made when the first is needed
 	metrics  *metrics
 	keys     *keys // nil: nobody needs one
 	pace     pace
@@ -184,9 +187,13 @@ func New(cfg Config) (*Server, error) {
 	if dialect == nil && cfg.Template != nil {
 		dialect = cfg.Template.Dialect()
 	}
+	controls := newControls(cfg.Tokenizer)
 	return &Server{
-		cfg: cfg, vocab: cfg.Tokenizer.Size(), controls: newControls(cfg.Tokenizer),
+		cfg: cfg, vocab: cfg.Tokenizer.Size(), controls: controls,
 		dialect: dialect, metrics: m, keys: keys,
+		grammars: sync.OnceValue(func() *grammar.Cache {
+			return newGrammars(cfg.Tokenizer, controls)
+		}),
 		responses: newResponseStore(cfg.StoredResponses, cfg.StoredBytes),
 		now:       time.Now, newID: newID, randomSeed: randomSeed,
 	}, nil

@@ -21,6 +21,8 @@ const notInName = " \t\r\n<>{}\""
 type toolset struct {
 	value    chat.Value  // as the template describes them; none: the model is not to know any
 	known    []chat.Tool // whose calls are looked for
+	schemas  string      // where their schemas are, %d being the number of a tool
+	strict   []bool      // whether arguments are held to the schema in any case
 	required bool        // the model must call one
 	name     string      // this one; "" means any
 	parallel bool        // it may call several at once
@@ -31,6 +33,7 @@ type function struct {
 	Name        string          `json:"name"`
 	Description string          `json:"description,omitempty"`
 	Parameters  json.RawMessage `json:"parameters,omitempty"`
+	Strict      bool            `json:"strict,omitempty"`
 }
 
 // readTools reads tools, tool_choice and parallel_tool_calls. flat says that a
@@ -47,8 +50,12 @@ func (s *Server) readTools(f *fields, flat bool) toolset {
 	}
 	for _, function := range functions {
 		t.known = append(t.known, chat.Tool{Name: function.Name, Parameters: function.Parameters})
+		t.strict = append(t.strict, function.Strict)
 	}
-	t.required, t.name = mode == "required", name
+	t.required, t.name, t.schemas = mode == "required", name, "tools[%d].function.parameters"
+	if flat {
+		t.schemas = "tools[%d].parameters"
+	}
 	switch {
 	case t.required && len(functions) == 0:
 		f.fail(invalid("tool_choice",
@@ -78,6 +85,7 @@ func toolValue(f *fields, functions []function, flat bool) chat.Value {
 		}
 		tools := make([]tool, len(functions))
 		for i, function := range functions {
+			function.Strict = false // templates do not know it
 			tools[i] = tool{"function", function}
 		}
 		raw = marshal(tools)
@@ -170,27 +178,19 @@ func readToolChoice(f *fields) (mode, name string) {
 	return "required", name
 }
 
-// forceCall returns what makes the model call a function after the prompt ids.
-func (s *Server) forceCall(t *toolset, ids []int32) ([]engine.Forced, *apiError) {
-	name := t.name
-	if len(t.known) == 1 {
-		name = t.known[0].Name
-	}
-	forced := s.dialect.ForceCall(ids, s.controls, name)
-	if len(forced) == 0 {
-		return nil, unsupported("tool_choice", "The model '%s' cannot be made to call a function; "+
-			"use \"auto\".", s.cfg.ModelName)
-	}
-	force := make([]engine.Forced, len(forced))
-	for i, entry := range forced {
+// forced returns entries of a dialect for the engine. field is what asks for
+// them.
+func (s *Server) forced(field string, entries []chat.Forced) ([]engine.Forced, *apiError) {
+	force := make([]engine.Forced, len(entries))
+	for i, entry := range entries {
 		force[i] = engine.Forced{After: -1, Tokens: s.controls.encode(entry.Spans)}
 		if entry.After == "" {
 			continue
 		}
 		id, ok := s.controls.ID(entry.After)
 		if !ok {
-			return nil, unsupported("tool_choice", "The model '%s' has no token %q, after which a "+
-				"call would begin; use \"auto\".", s.cfg.ModelName, entry.After)
+			return nil, unsupported(field, "Unsupported parameter: '%s': the model '%s' has no token %q, "+
+				"behind which what is asked for would begin.", field, s.cfg.ModelName, entry.After)
 		}
 		force[i].After = id
 	}

@@ -59,6 +59,15 @@ func (b *bareForm) arguments(schema []byte, types map[string]argType) (*grammar.
 		})
 }
 
+// any returns arguments that no schema describes.
+func (b *bareForm) any() *grammar.Expr {
+	const nameBytes = 64
+	name := grammar.Chars(regular.Of('-', '-', '0', '9', 'A', 'Z', '_', '_', 'a', 'z'))
+	value := grammar.Repeat(grammar.Chars(regular.One('<').Not()), 0, grammar.Unbounded)
+	one := grammar.Seq(b.open, grammar.Repeat(name, 1, nameBytes), b.name, value, b.end)
+	return grammar.Repeat(one, 0, grammar.Unbounded)
+}
+
 // stop returns the automaton of texts that hold a stop.
 func (b *bareForm) stop() (*regular.DFA, error) {
 	stops := make([]*regular.Node, len(b.stops))

@@ -3,6 +3,7 @@ package chat
 import (
 	"github.com/conclave-serve/conclave/internal/grammar"
 	"github.com/conclave-serve/conclave/internal/grammar/jsonschema"
+	"github.com/conclave-serve/conclave/internal/grammar/regular"
 )
 
 // maxCalls bounds the calls of an answer that is held to a grammar.
@@ -17,6 +18,8 @@ type CallRules struct {
 	Tools []Tool
 	// Parallel allows several calls.
 	Parallel bool
+	// Named says that ForceCall has begun a call of the only tool, up to its arguments.
+	Named bool
 }
 
 // ToolError says which tool's schema cannot be held to.
@@ -40,7 +43,58 @@ func (d *Dialect) Calls(r CallRules) (*grammar.Expr, error) {
 	return grammar.Seq(d.markup(r.Vocabulary, d.form(0).open), x), nil
 }
 
-// RestOfCalls returns what follows the beginning that ForceCall has for a call of any function.
+// ContentOrCalls returns content or calls, from where ForceAnswer leads to.
+func (d *Dialect) ContentOrCalls(content *grammar.Expr, r CallRules) (*grammar.Expr, error) {
+	calls, err := d.Calls(r)
+	if d.name == harmony {
+		content = grammar.Seq(d.markup(r.Vocabulary,
+			harmonyStart+assistant+harmonyChannel+"final"+harmonyMessage), content)
+	}
+	return grammar.Choice(content, calls), err
+}
+
+// Holds reports whether TextAndCalls can tell where text ends and a call begins: by a control token.
+func (d *Dialect) Holds(r CallRules) bool {
+	if r.Vocabulary == nil || !d.Tools() {
+		return false
+	}
+	before, mark, _, _ := cutMark(d.form(0).open, d.marks())
+	_, known := r.Vocabulary.ID(mark)
+	return before == "" && known
+}
+
+// TextAndCalls returns any text, and perhaps calls behind it, from where ForceAnswer leads to.
+func (d *Dialect) TextAndCalls(r CallRules) (*grammar.Expr, error) {
+	calls, err := d.Calls(r)
+	text := grammar.Repeat(grammar.Chars(regular.Any()), 0, grammar.Unbounded)
+	switch d.name {
+	case harmony:
+		const messages = 8
+		message := func(channel string) *grammar.Expr {
+			return grammar.Seq(d.markup(r.Vocabulary,
+				harmonyStart+assistant+harmonyChannel+channel+harmonyMessage), text)
+		}
+		before := grammar.Seq(grammar.Choice(message("analysis"), message("commentary")),
+			d.markup(r.Vocabulary, harmonyEnd))
+		return grammar.Seq(grammar.Repeat(before, 0, messages),
+			grammar.Choice(message("final"), calls)), err
+	case qwenCoder:
+		text = grammar.Until(functionOpen) // which begins a call as well
+	}
+	return grammar.Seq(text, grammar.Optional(calls)), err
+}
+
+// FirstCall returns the number of the first call, which is 0 but for models that count through a
+// conversation.
+func (d *Dialect) FirstCall(r CallRules) int {
+	if d.name != kimi {
+		return 0
+	}
+	return kimiCalls(r.Prompt, r.Vocabulary)
+}
+
+// RestOfCalls returns what follows the beginning that ForceCall has for a call: of any function, or
+// if r says so of the one there is.
 func (d *Dialect) RestOfCalls(r CallRules) (*grammar.Expr, error) {
 	arguments := make([]*grammar.Rule, len(r.Tools))
 	types := readSchemas(r.Tools)
@@ -52,10 +106,7 @@ func (d *Dialect) RestOfCalls(r CallRules) (*grammar.Expr, error) {
 		arguments[i] = grammar.NewRule("the arguments of " + tool.Name)
 		arguments[i].Set(x)
 	}
-	before := 0
-	if d.name == kimi {
-		before = kimiCalls(r.Prompt, r.Vocabulary)
-	}
+	before := d.FirstCall(r)
 	calls := 1
 	if r.Parallel && d.form(0).next != "" {
 		calls = maxCalls
@@ -68,6 +119,9 @@ func (d *Dialect) RestOfCalls(r CallRules) (*grammar.Expr, error) {
 		for i, tool := range r.Tools {
 			branches[i] = grammar.Seq(grammar.Literal(d.calledName(tool.Name)),
 				d.markup(r.Vocabulary, form.behind), arguments[i].Ref())
+		}
+		if n == 0 && r.Named {
+			branches = []*grammar.Expr{arguments[0].Ref()}
 		}
 		call := grammar.NewRule("a call")
 		call.Set(grammar.Seq(grammar.Choice(branches...), d.markup(r.Vocabulary, form.end), rest))
@@ -108,6 +162,9 @@ func (d *Dialect) markup(v Vocabulary, text string) *grammar.Expr {
 func (d *Dialect) argumentsOf(v Vocabulary, tool Tool, types map[string]argType) (
 	*grammar.Expr, error,
 ) {
+	if tool.Loose {
+		return d.anyArguments(v), nil
+	}
 	schema := []byte(tool.Parameters)
 	if len(schema) == 0 || string(schema) == "null" {
 		schema = []byte(`{"type": "object", "additionalProperties": false}`)
@@ -119,8 +176,21 @@ func (d *Dialect) argumentsOf(v Vocabulary, tool Tool, types map[string]argType)
 	if err != nil {
 		return nil, err
 	}
+	return d.spacedArguments(x), nil
+}
+
+// spacedArguments returns JSON as it follows the beginning of a call.
+func (d *Dialect) spacedArguments(x *grammar.Expr) *grammar.Expr {
 	if d.name == hermes {
-		x = grammar.Seq(grammar.Optional(grammar.Literal(" ")), x)
+		return grammar.Seq(grammar.Optional(grammar.Literal(" ")), x)
 	}
-	return x, nil
+	return x
+}
+
+// anyArguments returns arguments that no schema describes.
+func (d *Dialect) anyArguments(v Vocabulary) *grammar.Expr {
+	if bare, ok := d.bareForm(v); ok {
+		return bare.any()
+	}
+	return d.spacedArguments(jsonschema.Object())
 }

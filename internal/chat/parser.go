@@ -16,6 +16,8 @@ type Tool struct {
 	// Parameters is the JSON schema of the arguments, or nil. Dialects that write arguments as bare
 	// text need it to tell "1" from 1.
 	Parameters json.RawMessage
+	// Loose lets a grammar of calls take any arguments, whatever Parameters says.
+	Loose bool
 }
 
 // ParserConfig describes one answer.

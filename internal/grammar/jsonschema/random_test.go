@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -246,6 +248,36 @@ func validator(t *testing.T, raw string) *oracle.Schema {
 		t.Fatalf("%s: %v", raw, err)
 	}
 	return s
+}
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/schemas.txt anew")
+
+// TestSchemaFile keeps the random schemas that other tests use as they are.
+func TestSchemaFile(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	v := bytesOnly()
+	var b strings.Builder
+	for n := 0; n < 320; {
+		raw := generator{r}.whole()
+		x, err := Compile([]byte(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := grammar.Compile(x, v); err == nil {
+			b.WriteString(raw + "\n")
+			n++
+		}
+	}
+	const file = "testdata/schemas.txt"
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil || string(have) != b.String() {
+		t.Errorf("%s is not what the generator writes (%v); run the test with -rewrite", file, err)
+	}
 }
 
 // TestRandomSchemas writes texts for random schemas: all of them parse and validate, with much room
