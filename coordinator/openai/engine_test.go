@@ -45,9 +45,12 @@ type toyEngine struct{ *engine.Engine }
 func (toyEngine) Ready() error { return nil }
 
 // newToyServer returns a Server over a real engine.
-func newToyServer(t testing.TB) (*Server, *engine.Engine) {
+func newToyServer(t testing.TB) (*Server, *engine.Engine) { return newToyServerOf(t, 200) }
+
+// newToyServerOf is newToyServer with sequences of up to so many tokens.
+func newToyServerOf(t testing.TB, context int) (*Server, *engine.Engine) {
 	t.Helper()
-	const vocab, context, pages = 300, 200, 64
+	const vocab, pages = 300, 64
 	cache, err := kvcache.New(kvcache.Config{
 		Windows: []int{0}, Keys: 1, Values: 1, Bytes: pages * 8 * kvcache.PageTokens, Prefix: true,
 	})

@@ -95,11 +95,27 @@ func (s *Server) holdContent(ctx context.Context, t *structure, tools *toolset, 
 			return s.dialect.ContentOrCalls(content, rules)
 		}
 	}
+	return s.held(ctx, field, tools, key, entries, build)
+}
+
+// held returns what an answer is held to: entries of its dialect, and what build
+// returns behind them.
+func (s *Server) held(ctx context.Context, field string, tools *toolset, key string,
+	entries []chat.Forced, build func() (*grammar.Expr, error),
+) (held, *apiError) {
+	entries, wrap := s.dialect.Through(s.controls, entries)
 	force, refused := s.forced(field, entries)
 	if refused != nil {
 		return held{}, refused
 	}
-	g, refused := s.grammar(ctx, field, tools, key, build)
+	g, refused := s.grammar(ctx, field, tools, "behind reasoning\x00"+key,
+		func() (*grammar.Expr, error) {
+			x, err := build()
+			if err != nil {
+				return nil, err
+			}
+			return wrap(x), nil
+		})
 	return held{force, g}, refused
 }
 
@@ -117,13 +133,8 @@ func (s *Server) holdCalls(ctx context.Context, t *toolset, ids []int32) (held, 
 		return held{}, unsupported("tool_choice", "The model '%s' cannot be made to call a function; "+
 			"use \"auto\".", s.cfg.ModelName)
 	}
-	force, refused := s.forced("tool_choice", entries)
-	if refused != nil {
-		return held{}, refused
-	}
-	g, refused := s.grammar(ctx, "tool_choice", t, "calls\x00"+s.callsKey(rules),
+	return s.held(ctx, "tool_choice", t, "calls\x00"+s.callsKey(rules), entries,
 		func() (*grammar.Expr, error) { return s.dialect.RestOfCalls(rules) })
-	return held{force, g}, refused
 }
 
 // holdStrict holds calls to their schemas where functions ask for it, but lets
@@ -136,13 +147,9 @@ func (s *Server) holdStrict(ctx context.Context, c *conversation, ids []int32) (
 	if !s.dialect.Holds(rules) {
 		return held{}, nil // where a call begins cannot be told from text
 	}
-	force, refused := s.forced("tools", s.dialect.ForceAnswer(ids, s.controls))
-	if refused != nil {
-		return held{}, refused
-	}
-	g, refused := s.grammar(ctx, "tools", &c.tools, "strict\x00"+s.callsKey(rules),
+	return s.held(ctx, "tools", &c.tools, "strict\x00"+s.callsKey(rules),
+		s.dialect.ForceAnswer(ids, s.controls),
 		func() (*grammar.Expr, error) { return s.dialect.TextAndCalls(rules) })
-	return held{force, g}, refused
 }
 
 // rules returns which calls an answer may make. Those that it need not make are

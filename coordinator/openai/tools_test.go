@@ -2,7 +2,6 @@ package openai
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/conclave-serve/conclave/coordinator/engine"
@@ -67,12 +66,19 @@ func TestHarmonyForcedCall(t *testing.T) {
 	s, e := harmonyServer(t)
 	e.sayAll("<|channel|>final<|message|>no<|return|>")
 	post(t, s, chatPath, chatBody(`"tool_choice":"required",`+oneTool))
-	text := ""
-	for _, entry := range e.last(t).Force {
-		text += s.cfg.Tokenizer.Decode(entry.Tokens, false)
+	force := e.last(t).Force
+	text := s.cfg.Tokenizer.Decode(force[0].Tokens, false)
+	if len(force) != 1 || text != "<|channel|>analysis<|message|>" || force[0].Then == nil {
+		t.Fatalf("forced %+v, %q", force, text)
 	}
-	if !strings.Contains(text, "functions.f") || !strings.HasSuffix(text, "<|message|>") {
-		t.Errorf("forced %q", text)
+	for _, id := range s.cfg.Tokenizer.Encode("hm<|end|><|start|>assistant<|channel|>commentary" +
+		" to=functions.f <|constrain|>json<|message|>{}<|call|>") {
+		if !force[0].Then.Accept(id) {
+			t.Fatalf("token %d is not allowed", id)
+		}
+	}
+	if !force[0].Then.MustEnd() {
+		t.Error("the answer may go on behind the call")
 	}
 }
 

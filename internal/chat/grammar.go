@@ -53,6 +53,38 @@ func (d *Dialect) ContentOrCalls(content *grammar.Expr, r CallRules) (*grammar.E
 	return grammar.Choice(content, calls), err
 }
 
+// Through puts reasoning that a token ends, as the last of entries waits for it, into a grammar of
+// what follows. Where a message may be of any kind, as gpt-oss' are, this is what keeps reasoning to
+// be that; elsewhere it returns entries as they are. wrap makes the grammar.
+func (d *Dialect) Through(v Vocabulary, entries []Forced) (
+	rest []Forced, wrap func(*grammar.Expr) *grammar.Expr,
+) {
+	if d.name != harmony || len(entries) == 0 || v == nil {
+		return entries, func(x *grammar.Expr) *grammar.Expr { return x }
+	}
+	n := len(entries) - 1
+	last := entries[n]
+	if _, known := v.ID(last.After); !known {
+		return entries, func(x *grammar.Expr) *grammar.Expr { return x }
+	}
+	return entries[:n], func(x *grammar.Expr) *grammar.Expr {
+		parts := []*grammar.Expr{anyText(), d.markup(v, last.After)}
+		for _, s := range last.Spans {
+			if s.Input {
+				parts = append(parts, grammar.Literal(s.Text))
+			} else {
+				parts = append(parts, d.markup(v, s.Text))
+			}
+		}
+		return grammar.Seq(append(parts, x)...)
+	}
+}
+
+// anyText returns any text without control tokens.
+func anyText() *grammar.Expr {
+	return grammar.Repeat(grammar.Chars(regular.Any()), 0, grammar.Unbounded)
+}
+
 // Holds reports whether TextAndCalls can tell where text ends and a call begins: by a control token.
 func (d *Dialect) Holds(r CallRules) bool {
 	if r.Vocabulary == nil || !d.Tools() {
@@ -66,7 +98,7 @@ func (d *Dialect) Holds(r CallRules) bool {
 // TextAndCalls returns any text, and perhaps calls behind it, from where ForceAnswer leads to.
 func (d *Dialect) TextAndCalls(r CallRules) (*grammar.Expr, error) {
 	calls, err := d.Calls(r)
-	text := grammar.Repeat(grammar.Chars(regular.Any()), 0, grammar.Unbounded)
+	text := anyText()
 	switch d.name {
 	case harmony:
 		const messages = 8

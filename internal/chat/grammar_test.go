@@ -90,7 +90,10 @@ func write(t *testing.T, g *grammar.Grammar, v vocabulary, words *grammar.Vocabu
 	return out
 }
 
-func checkArguments(t *testing.T, tool Tool, arguments string) error {
+// validators keep compiled schemas by their texts.
+type validators map[string]*oracle.Schema
+
+func (c validators) check(t *testing.T, tool Tool, arguments string) error {
 	t.Helper()
 	if !json.Valid([]byte(arguments)) {
 		return errors.New("no JSON")
@@ -99,17 +102,20 @@ func checkArguments(t *testing.T, tool Tool, arguments string) error {
 	if schema == nil {
 		schema = json.RawMessage(`{"type":"object","additionalProperties":false}`)
 	}
-	doc, err := oracle.UnmarshalJSON(bytes.NewReader(schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := oracle.NewCompiler()
-	if err := c.AddResource("tool.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("tool.json")
-	if err != nil {
-		t.Fatal(err)
+	s, ok := c[string(schema)]
+	if !ok {
+		doc, err := oracle.UnmarshalJSON(bytes.NewReader(schema))
+		if err != nil {
+			t.Fatal(err)
+		}
+		compiler := oracle.NewCompiler()
+		if err := compiler.AddResource("tool.json", doc); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = compiler.Compile("tool.json"); err != nil {
+			t.Fatal(err)
+		}
+		c[string(schema)] = s
 	}
 	value, err := oracle.UnmarshalJSON(strings.NewReader(arguments))
 	if err != nil {
@@ -121,7 +127,7 @@ func checkArguments(t *testing.T, tool Tool, arguments string) error {
 // TestCallsAreHeld writes random calls in every dialect: the parser finds calls of the functions that
 // are offered, with arguments that their schemas admit, and nothing else.
 func TestCallsAreHeld(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
+	r, known := rand.New(rand.NewPCG(1, 2)), validators{}
 	for _, name := range DialectNames()[1:] {
 		for _, v := range []vocabulary{allTags(), nil} {
 			if v == nil && name != hermes && name != qwenCoder && name != glm {
@@ -156,7 +162,7 @@ func TestCallsAreHeld(t *testing.T) {
 						t.Fatalf("%s: a call of %q", name, call.Name)
 					}
 					counts[call.Name]++
-					if err := checkArguments(t, tools[i], call.Arguments); err != nil {
+					if err := known.check(t, tools[i], call.Arguments); err != nil {
 						t.Fatalf("%s: %q has arguments %s: %v", name, fmt.Sprint(answer), call.Arguments, err)
 					}
 				}
@@ -179,7 +185,7 @@ func toolIndex(tools []Tool, name string) int {
 
 // TestRestOfCalls completes the beginning that ForceCall has.
 func TestRestOfCalls(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
+	r, known := rand.New(rand.NewPCG(3, 4)), validators{}
 	for _, name := range DialectNames()[1:] {
 		d, _ := DialectNamed(name)
 		v := allTags()
@@ -204,7 +210,7 @@ func TestRestOfCalls(t *testing.T) {
 			if len(got.Calls) != 1 || got.Content != "" {
 				t.Fatalf("%s: %q is %+v", name, fmt.Sprint(answer), got)
 			}
-			if err := checkArguments(t, tools[0], got.Calls[0].Arguments); err != nil {
+			if err := known.check(t, tools[0], got.Calls[0].Arguments); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}

@@ -16,7 +16,7 @@ func leading(x *Expr) branch {
 	b := branch{rest: []*Expr{x}}
 	for len(b.rest) > 0 {
 		switch first := b.rest[0]; {
-		case first.op == opLiteral:
+		case first.op == opLiteral && first.mark == unmarked:
 			b.text += first.text
 			b.rest = b.rest[1:]
 		case first.op == opSeq && len(first.kids) <= 64:

@@ -15,7 +15,7 @@
 // Invariants:
 //   - A mask allows exactly the tokens that Accept takes and, if the number of tokens is limited,
 //     after which the text can still be completed. Where texts can be read in so many ways that
-//     limits are met, less is allowed, never more.
+//     limits are met, less is allowed, never more; nor is what gives a JSON object a name twice.
 //   - A text that can be completed always has a next token: every byte that a grammar needs has a
 //     token of its own, or what needs it is left out at compilation.
 //   - What is allowed depends on the text so far and on the limit, never on what was computed before

@@ -32,6 +32,7 @@ type Expr struct {
 	kids        []*Expr
 	least, most int
 	rule        *Rule
+	mark        mark
 }
 
 // Literal returns the text s, byte for byte.
@@ -74,6 +75,7 @@ func Optional(x *Expr) *Expr { return Repeat(x, 0, 1) }
 type Rule struct {
 	name string
 	body *Expr
+	mark mark // of its bytes
 }
 
 // NewRule returns a rule whose body is still to be Set. The name is for errors.
@@ -88,7 +90,7 @@ func (r *Rule) Ref() *Expr { return &Expr{op: opRef, rule: r} }
 // small reports whether the rule is a character or a choice of few, which cost less than a call.
 func (r *Rule) small() bool {
 	const few = 8
-	if r.body == nil {
+	if r.body == nil || r.mark != unmarked {
 		return false
 	}
 	switch r.body.op {
@@ -131,9 +133,14 @@ func Regular(n *regular.Node, chars func(regular.Set) *Expr) *Expr {
 
 // Automaton returns the texts that d takes, each character of a set as chars writes it.
 func Automaton(d *regular.DFA, chars func(regular.Set) *Expr) *Expr {
+	return automaton(d, chars, unmarked)
+}
+
+func automaton(d *regular.DFA, chars func(regular.Set) *Expr, m mark) *Expr {
 	rules := make([]*Rule, d.States())
 	for i := range rules {
 		rules[i] = NewRule("a state of a pattern")
+		rules[i].mark = m
 	}
 	for i, r := range rules {
 		var loop *Expr

@@ -150,7 +150,7 @@ func TestForgets(t *testing.T) {
 			choice := rand.New(rand.NewPCG(uint64(left), 9))
 			token := ids[choice.IntN(len(ids))]
 			clear(mask)
-			mark(mask, []int32{token})
+			mark64(mask, []int32{token})
 			if !twin.Accept(token) {
 				t.Fatalf("%s: token %d is refused", name, token)
 			}

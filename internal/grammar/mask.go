@@ -65,17 +65,14 @@ func (f *search) walk(t *trie, id int32) {
 			continue
 		}
 		x := s.list[to]
-		if f.left < far && x.least-int32(t.height[node]) >= f.left {
+		if f.left < far && x.need-int32(t.height[node]) >= f.left {
 			node = int(t.end[node]) // whatever follows is too far from the end
 			continue
 		}
 		f.path = append(f.path[:depth], to)
-		if token := t.token[node]; token >= 0 {
-			need := plus(x.least, 1)
-			f.take(token, need)
-			for _, same := range t.same[token] {
-				f.take(same, need)
-			}
+		if t.token[node] >= 0 {
+			need := plus(x.need, 1)
+			t.tokens(node, func(id int32) { f.take(id, need) })
 		}
 		node++
 	}
@@ -90,7 +87,7 @@ func (f *search) singles(id int32) {
 			continue
 		}
 		if to := s.step(id, byte(b)); to != dead {
-			f.take(token, plus(s.list[to].least, 1))
+			f.take(token, plus(s.list[to].need, 1))
 		}
 	}
 }
@@ -104,7 +101,7 @@ func (f *search) tokens(id int32) {
 			continue
 		}
 		if to := s.token(id, i.arg); to != dead {
-			f.take(i.arg, plus(s.list[to].least, 1))
+			f.take(i.arg, plus(s.list[to].need, 1))
 		}
 	}
 }
@@ -164,7 +161,7 @@ func (g *Grammar) keep(id int32, base *run, f *search) *mask {
 	if words := g.vocab.Words(); len(f.ids) > 2*words {
 		m.bits = make([]uint64, words)
 		copy(m.bits, m.base)
-		mark(m.bits, f.ids)
+		mark64(m.bits, f.ids)
 		m.base = nil
 		g.states.bytes += 8 * words
 	} else {
@@ -175,7 +172,7 @@ func (g *Grammar) keep(id int32, base *run, f *search) *mask {
 	return m
 }
 
-func mark(bits []uint64, ids []int32) {
+func mark64(bits []uint64, ids []int32) {
 	for _, id := range ids {
 		bits[id/64] |= 1 << (id % 64)
 	}
@@ -191,5 +188,5 @@ func (m *mask) fill(allowed []uint64) {
 		n = copy(allowed, m.base)
 	}
 	clear(allowed[n:])
-	mark(allowed, m.extra)
+	mark64(allowed, m.extra)
 }

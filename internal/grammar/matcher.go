@@ -1,16 +1,22 @@
 package grammar
 
+import "slices"
+
 // Matcher follows one text through a grammar. It belongs to one goroutine at a time.
 type Matcher struct {
 	g      *Grammar
 	states *states // that at belongs to
 	at     int32
 	budget int // of the next search
+
+	json    reader // of objects whose names are remembered
+	scratch []byte
 }
 
 // Clone returns a matcher at the same place.
 func (m *Matcher) Clone() *Matcher {
 	c := *m
+	c.json.name, c.scratch = slices.Clone(m.json.name), nil
 	return &c
 }
 
@@ -32,15 +38,22 @@ func (m *Matcher) leave() {
 }
 
 // Mask sets bit i%64 of allowed[i/64] for every token i that may come next, and clears all others.
+// Those are the tokens that Accept takes, but for such as would give a JSON object a name twice.
 // left is the number of tokens that the text may still have, this one included: tokens after which
 // it could not be completed in time are not allowed. Where the text cannot be completed in any case,
 // left has no effect. allowed has at least Words elements of the vocabulary.
 func (m *Matcher) Mask(allowed []uint64, left int) {
 	m.enter()
 	defer m.leave()
+	m.mask(allowed, left)
+	m.dropTwice(allowed)
+}
+
+// mask does what Mask does, but for names that come twice.
+func (m *Matcher) mask(allowed []uint64, left int) {
 	g := m.g
 	bound := int32(max(0, min(left, far)))
-	if g.states.list[m.at].least > bound {
+	if g.states.list[m.at].need > bound {
 		bound = far
 	}
 	x := g.states.list[m.at]
@@ -72,7 +85,7 @@ func (m *Matcher) fill(allowed []uint64, base *run, found *search) {
 		n = copy(allowed, base.allowed)
 	}
 	clear(allowed[n:])
-	mark(allowed, found.ids)
+	mark64(allowed, found.ids)
 	if found.over {
 		m.budget = max(m.budget/2, minSearch)
 	}
@@ -85,14 +98,22 @@ func (m *Matcher) Accept(token int32) bool {
 	if token < 0 || int(token) >= m.g.vocab.size {
 		return false
 	}
-	to := m.g.states.token(m.at, token)
-	if text := m.g.vocab.text(token); to == dead && len(text) > 0 && len(text) <= maxTokenBytes {
-		if to = m.g.states.text(m.at, text); to == dead {
-			to = m.g.alongRun(m.at, text)
+	if to := m.g.states.token(m.at, token); to != dead {
+		m.at, m.json = to, reader{}
+		return true
+	}
+	text := m.g.vocab.text(token)
+	if len(text) == 0 || len(text) > maxTokenBytes {
+		return false
+	}
+	to := m.g.states.text(m.at, text)
+	if to == dead {
+		if to = m.g.alongRun(m.at, text); to == dead {
+			return false
 		}
 	}
-	if to == dead {
-		return false
+	if m.g.program.named {
+		m.json.follow(m.states, m.at, text)
 	}
 	m.at = to
 	return true
@@ -127,7 +148,7 @@ func (m *Matcher) MayEnd() bool { return m.here().ends }
 func (m *Matcher) MustEnd() bool { return !m.here().takes }
 
 // Shortest returns how many tokens are enough to complete the text.
-func (m *Matcher) Shortest() int { return int(m.here().least) }
+func (m *Matcher) Shortest() int { return int(m.here().need) }
 
 func (m *Matcher) here() *state {
 	m.g.mu.Lock()

@@ -111,6 +111,9 @@ func (m *measured) length(at int32) int32 {
 				best = m.least[e.to]
 			}
 		}
+		if i.mark == endsName {
+			best = plus(best, spareName)
+		}
 		return plus(best, 1)
 	case doToken:
 		if int(i.arg) < m.vocab.size && i.arg >= 0 {

@@ -50,6 +50,7 @@ type instruction struct {
 	// to back, and from there to here again; back is a doAgain if the repetition is counted.
 	run  *runSet
 	back int32
+	mark mark
 }
 
 // program is a grammar as instructions.
@@ -58,6 +59,7 @@ type program struct {
 	start int32
 	rules []int32 // where each starts
 	names []string
+	named bool // objects' names are remembered
 }
 
 // compiler translates expressions. Every part is emitted behind what follows it.
@@ -69,6 +71,7 @@ type compiler struct {
 	chars   map[charsAt]int32
 	known   map[string]int32 // instructions by what they are
 	key     []byte
+	marking mark // of the rule at hand
 	depth   int
 	edges   int
 }
@@ -99,6 +102,7 @@ func translate(x *Expr, v *Vocabulary) (*program, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.marking = r.mark
 		if c.rules[i], err = c.emit(r.body, end); err != nil {
 			return nil, err
 		}
@@ -111,7 +115,11 @@ func translate(x *Expr, v *Vocabulary) (*program, error) {
 func (c *compiler) put(i instruction) (int32, error) {
 	switch i.code {
 	case doBytes, doToken, doCall, doReturn:
-		c.key = append(c.key[:0], byte(i.code))
+		if i.code == doBytes && i.mark == unmarked {
+			i.mark = c.marking
+		}
+		c.named = c.named || i.mark == opensObject
+		c.key = append(c.key[:0], byte(i.code), byte(i.mark))
 		c.key = binary.LittleEndian.AppendUint32(c.key, uint32(i.arg))
 		c.key = binary.LittleEndian.AppendUint32(c.key, uint32(i.next))
 		for _, e := range i.edges {
@@ -139,6 +147,11 @@ func (c *compiler) emit(x *Expr, next int32) (int32, error) {
 	defer func() { c.depth-- }()
 	switch x.op {
 	case opLiteral:
+		if x.mark != unmarked { // a single byte
+			return c.put(instruction{
+				code: doBytes, edges: []edge{{x.text[0], x.text[0], next}}, mark: x.mark,
+			})
+		}
 		return c.literal(x.text, next)
 	case opChars:
 		at, err := c.character(x.chars, next)

@@ -28,7 +28,7 @@ type config struct{ at, stack int32 }
 // state holds what is known of a list of configurations.
 type state struct {
 	configs []config
-	least   int32 // of the configurations' lengths to the end
+	need    int32 // the shortest text to the end; in a name without what is spare for it
 	ends    bool  // the text may be complete
 	takes   bool  // something may follow
 	mask    *mask
@@ -72,7 +72,7 @@ func newStates(p *program, least []int32, class *[256]uint8, classes int) *state
 		frames: []frame{{}}, lengths: []int32{0}, frameIDs: map[frame]int32{},
 		ids: map[string]int32{}, visited: map[config]struct{}{},
 	}
-	s.list = []*state{nil, {least: never}}
+	s.list = []*state{nil, {need: never}}
 	s.next, s.cost = make([]int32, 2*classes), make([]uint16, 2*classes)
 	for i := range s.next {
 		s.next[i] = dead
@@ -184,9 +184,13 @@ func (s *states) intern() int32 {
 	if id, ok := s.ids[string(s.key)]; ok {
 		return id
 	}
-	x := &state{configs: slices.Clone(s.found), least: never}
+	x := &state{configs: slices.Clone(s.found), need: never}
 	for _, c := range x.configs {
-		x.least = min(x.least, s.length(c))
+		length := s.length(c)
+		if m := s.p.code[c.at].mark; m == inName || m == endsName {
+			length -= spareName
+		}
+		x.need = min(x.need, length)
 		if s.p.code[c.at].code == doEnd {
 			x.ends = true
 		} else {

@@ -16,6 +16,7 @@ type Vocabulary struct {
 	text   func(id int32) []byte
 	whole  *trie
 	single [256]int32 // the token of each byte alone, or -1
+	quotes []int32    // the tokens with two quotes or more
 	runs   runCache
 }
 
@@ -34,6 +35,9 @@ func NewVocabulary(size int, text func(id int32) []byte) *Vocabulary {
 			continue
 		}
 		ids = append(ids, id)
+		if bytes.Count(t, []byte{'"'}) > 1 {
+			v.quotes = append(v.quotes, id)
+		}
 		if len(t) == 1 && v.single[t[0]] < 0 {
 			v.single[t[0]] = id
 		}

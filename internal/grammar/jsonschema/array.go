@@ -69,7 +69,7 @@ func (c *compiler) array(f *facts) (*grammar.Expr, error) {
 	tail := grammar.Repeat(grammar.Seq(c.comma(), rest), max(least-n, 0), more)
 	if n == 0 {
 		if most == 0 {
-			return c.list("[", grammar.Seq(), "]"), nil
+			return c.list(grammar.Literal("["), grammar.Seq(), "]"), nil
 		}
 		if more != unbounded {
 			more--
@@ -99,7 +99,7 @@ func (c *compiler) array(f *facts) (*grammar.Expr, error) {
 	if least == 0 {
 		tail = grammar.Optional(tail)
 	}
-	return c.list("[", tail, "]"), nil
+	return c.list(grammar.Literal("["), tail, "]"), nil
 }
 
 // item returns what f says of item i of an array.

@@ -9,10 +9,10 @@
 // rule; so siblings combine and recursion is a rule that refers to itself.
 //
 // The texts: properties come in the order in which the schema names them, first those in properties,
-// then those in required alone, then others; no name that the schema knows comes twice, and others
-// are written without needless escapes, so that none is such a name in disguise. Two others may have
-// one name, which readers take for the last of them: a grammar does not remember texts. White space
-// is one blank, or a line feed and up to 24 blanks, behind a bracket, comma or colon, or nothing.
+// then those in required alone, then others; names of a short list, as patterns may be, are listed like
+// those in properties. No name comes twice: others are no listed name, are written without needless
+// escapes, and the matcher leaves out those that the object has. White space is one blank, or a line
+// feed and up to 24 blanks, behind a bracket, comma or colon, or nothing.
 // Numbers fit 64 bits if no bound asks for more; those with bounds have no exponent.
 //
 // Invariants:

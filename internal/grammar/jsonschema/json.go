@@ -125,8 +125,8 @@ func quoted(inside *grammar.Expr) *grammar.Expr {
 }
 
 // list returns what stands between two brackets, which may be nothing.
-func (s *shared) list(open string, inside *grammar.Expr, closing string) *grammar.Expr {
-	return grammar.Seq(grammar.Literal(open), s.gap(), inside, s.gap(), grammar.Literal(closing))
+func (s *shared) list(open, inside *grammar.Expr, closing string) *grammar.Expr {
+	return grammar.Seq(open, s.gap(), inside, s.gap(), grammar.Literal(closing))
 }
 
 // comma returns what separates two elements.
@@ -152,7 +152,7 @@ func (s *shared) constant(v *value) *grammar.Expr {
 			}
 			parts = append(parts, s.constant(item))
 		}
-		return s.list("[", grammar.Seq(parts...), "]")
+		return s.list(grammar.Literal("["), grammar.Seq(parts...), "]")
 	}
 	var parts []*grammar.Expr
 	for i, m := range v.members {
@@ -161,5 +161,5 @@ func (s *shared) constant(v *value) *grammar.Expr {
 		}
 		parts = append(parts, grammar.Literal(s.quote(m.name)), s.colon(), s.constant(m.value))
 	}
-	return s.list("{", grammar.Seq(parts...), "}")
+	return s.list(grammar.Literal("{"), grammar.Seq(parts...), "}")
 }

@@ -124,7 +124,6 @@ func TestErrorsNameTheKeyword(t *testing.T) {
 		{`{"type":"string","minLength":-1}`, "minLength", ""},
 		{`{"multipleOf":0}`, "multipleOf", ""},
 		{`{"type":"number","multipleOf":0.123456789}`, "multipleOf", ""},
-		{`{"type":"object","minProperties":3}`, "minProperties", ""},
 		{`{"required":"a"}`, "required", ""},
 		{`{"properties":[]}`, "properties", ""},
 		{`{"enum":1}`, "enum", ""},
@@ -150,7 +149,8 @@ func TestNothingMatches(t *testing.T) {
 	v := bytesOnly()
 	for _, schema := range []string{
 		`false`, `{"enum":[]}`, `{"type":"string","enum":[1]}`, `{"type":"integer","minimum":2,"maximum":1}`,
-		`{"type":"string","minLength":3,"maxLength":2}`, `{"allOf":[{"type":"string"},{"type":"null"}]}`,
+		`{"type":"string","minLength":3,"maxLength":2}`, `{"type":"string","minLength":3,"maxLength":2,"pattern":"a"}`,
+		`{"type":"object","minProperties":3,"patternProperties":{"^[ab]$":{}},"additionalProperties":false}`, `{"allOf":[{"type":"string"},{"type":"null"}]}`,
 		`{"type":"object","properties":{"a":false},"required":["a"]}`,
 		`{"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]}`,
 		`{"type":"object","required":["a","b"],"maxProperties":1}`,

@@ -50,6 +50,10 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	kinds, err := c.others(f, o)
+	if err != nil {
+		return nil, err
+	}
 	for i := range o.properties {
 		p := &o.properties[i]
 		subs, err := c.property(f, p)
@@ -62,15 +66,15 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 		}
 		p.whole = grammar.Seq(grammar.Literal(c.quote(p.name)), c.colon(), value)
 	}
-	if o.others, err = c.others(f, o); err != nil {
+	if o.others, err = c.other(kinds); err != nil {
 		return nil, err
 	}
-	if n := len(o.properties); o.others != nil && o.least > n+1 {
-		return nil, f.speaker("minProperties").errorf("minProperties", "up to %d are supported here: "+
-			"names that are not in properties might come twice", n+1)
-	}
 	o.separator = c.comma()
-	return c.list("{", o.inside(), "}"), nil
+	open := grammar.Literal("{")
+	if o.others != nil {
+		open = grammar.OpenObject()
+	}
+	return c.list(open, o.inside(), "}"), nil
 }
 
 // layout returns the properties that f names, and bounds of how many there are.
@@ -235,12 +239,13 @@ func (o *objects) moreBody(i, n int) *grammar.Expr {
 
 // otherBody returns the properties that are not named, behind n that are.
 func (o *objects) otherBody(n int) *grammar.Expr {
-	if o.others == nil || n+1 < o.least { // those that follow might have the first one's name
+	if o.others == nil {
 		return grammar.Choice()
 	}
 	most := unbounded
 	if o.most != unbounded {
 		most = o.most - n - 1
 	}
-	return grammar.Seq(o.others, grammar.Repeat(grammar.Seq(o.separator, o.others), 0, most))
+	more := grammar.Seq(o.separator, o.others)
+	return grammar.Seq(o.others, grammar.Repeat(more, max(o.least-n-1, 0), most))
 }

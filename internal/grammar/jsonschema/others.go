@@ -28,8 +28,12 @@ type namePattern struct {
 	name *regular.DFA
 }
 
-// others returns a property that has none of the names in o, or nil if there can be none.
-func (c *compiler) others(f *facts, o *objects) (*grammar.Expr, error) {
+// maxNames is how many names that patterns admit are listed like those in properties.
+const maxNames = 64
+
+// others returns the properties that have none of the names in o. Where there are few, their names
+// are added to o instead.
+func (c *compiler) others(f *facts, o *objects) ([]otherKind, error) {
 	var patterns []namePattern
 	for _, s := range f.from {
 		list, err := c.named(s, "patternProperties")
@@ -48,36 +52,63 @@ func (c *compiler) others(f *facts, o *objects) (*grammar.Expr, error) {
 				maxNamePatterns)
 		}
 	}
-	var branches []*grammar.Expr
+	var kinds []otherKind
 	for matched := range 1 << len(patterns) {
-		x, err := c.otherKind(f, o, patterns, matched)
+		k, err := c.otherKind(f, o, patterns, matched)
 		if err != nil {
 			return nil, err
 		}
-		if x != nil {
-			branches = append(branches, x)
+		if k.names.Empty() {
+			continue
 		}
+		if words, few := k.names.Words(maxNames); few {
+			for _, name := range words {
+				o.add(name) // as good as named
+			}
+			continue
+		}
+		kinds = append(kinds, k)
 	}
-	if len(branches) == 0 {
+	return kinds, nil
+}
+
+// otherKind is properties that are not named: their names, and what is said of their values.
+type otherKind struct {
+	names *regular.DFA
+	subs  []*schema
+}
+
+// other returns a property of one of kinds, or nil if there are none.
+func (c *compiler) other(kinds []otherKind) (*grammar.Expr, error) {
+	if len(kinds) == 0 {
 		return nil, nil
+	}
+	branches := make([]*grammar.Expr, len(kinds))
+	for i, k := range kinds {
+		value, err := c.set(k.subs)
+		if err != nil {
+			return nil, err
+		}
+		branches[i] = grammar.Seq(grammar.Name(k.names, c.characters), c.colon(), value)
 	}
 	r := grammar.NewRule("a property that is not named")
 	r.Set(grammar.Choice(branches...))
 	return r.Ref(), nil
 }
 
-// otherKind returns a property whose name matches the patterns whose bits are set, and not the
+// otherKind returns the properties whose names match the patterns whose bits are set, and not the
 // others.
 func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, matched int) (
-	*grammar.Expr, error,
+	otherKind, error,
 ) {
+	none := otherKind{names: regular.Nothing()}
 	subs, err := c.otherSchemas(f, patterns, matched)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	for _, s := range subs {
 		if s.is(false) {
-			return nil, nil
+			return none, nil
 		}
 	}
 	keyword := "additionalProperties"
@@ -86,7 +117,7 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 	}
 	names, err := c.propertyNames(f)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	for i, p := range patterns {
 		combine := names.Minus
@@ -94,7 +125,7 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 			combine = names.And
 		}
 		if names, err = combine(p.name); err != nil {
-			return nil, f.speaker(keyword).errorf(keyword, "%v", err)
+			return none, f.speaker(keyword).errorf(keyword, "%v", err)
 		}
 	}
 	taken := make([]*regular.Node, len(o.properties))
@@ -106,13 +137,9 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 		names, err = names.Minus(d)
 	}
 	if err != nil {
-		return nil, f.speaker(keyword).errorf(keyword, "the names to leave out: %v", err)
+		return none, f.speaker(keyword).errorf(keyword, "the names to leave out: %v", err)
 	}
-	if names.Empty() {
-		return nil, nil
-	}
-	x, err := c.set(subs)
-	return grammar.Seq(quoted(grammar.Automaton(names, c.characters)), c.colon(), x), err
+	return otherKind{names, subs}, nil
 }
 
 // otherSchemas returns what f says of such a property's value.
@@ -155,8 +182,7 @@ func (c *compiler) propertyNames(f *facts) (*regular.DFA, error) {
 	if len(all) == 0 {
 		return regular.Everything(), nil
 	}
-	nothing := regular.Length(1, 0)
-	out, n := nothing, 0
+	out, n := regular.Nothing(), 0
 	err := c.alternatives(all, func(leaves []*schema) error {
 		f, err := c.gather(leaves)
 		if err != nil || f.types&typeString == 0 {

@@ -322,10 +322,21 @@ func TestRandomSchemas(t *testing.T) {
 			if err != nil || !json.Valid(text) {
 				t.Fatalf("%s: %s: %v", raw, text, err)
 			}
+			if twice := namesTwice(text); twice != "" {
+				t.Fatalf("%s: %s has %q twice", raw, text, twice)
+			}
 			texts++
 		}
 	}
 	t.Logf("%d schemas, %d texts; %d schemas admit nothing", schemas, texts, impossible)
+}
+
+// namesTwice returns a name that an object of a JSON text has twice, or "".
+func namesTwice(text []byte) string {
+	if _, err := parse(text); err != nil && strings.Contains(err.Error(), "given twice") {
+		return err.Error()
+	}
+	return ""
 }
 
 func TestObject(t *testing.T) {
@@ -338,7 +349,7 @@ func TestObject(t *testing.T) {
 	for range 300 {
 		text, complete := sample(t, g, v, r, 2+r.IntN(200))
 		var object map[string]any
-		if err := json.Unmarshal(text, &object); err != nil || !complete {
+		if err := json.Unmarshal(text, &object); err != nil || !complete || namesTwice(text) != "" {
 			t.Fatalf("%q: %v", text, err)
 		}
 	}

@@ -91,6 +91,7 @@ var narrower = map[string]string{
 	"type: integer type matches integers: a float with zero fractional part":           "integers are written without a point",
 	"optional-bignum: integer":                                                         "integers without bounds fit 64 bits",
 	"optional-bignum: number":                                                          "numbers without bounds have 18 digits before the point",
+	"propertyNames: propertyNames with enum: object with property foo and bar":         "names of a short list come in their order",
 	"optional-float-overflow":                                                          "multiples are written without an exponent",
 	"format-time: validation of time strings: valid leap second":                       leapSecond,
 	"format-time: validation of time strings: a valid time string with leap second":    leapSecond,

@@ -3,6 +3,7 @@ package regular
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // ErrTooLarge says that an automaton would have more states than are made.
@@ -17,6 +18,8 @@ const (
 	// that are looked at to tell characters apart.
 	maxWork    = 1 << 21
 	maxSetWork = 1 << 22
+	// maxWordLength bounds the words that are listed.
+	maxWordLength = 512
 )
 
 // DFA is a deterministic automaton over characters; it starts in state 0.
@@ -88,12 +91,56 @@ func Table(atoms []Set, next [][]int32, accept []bool) *DFA {
 	return d
 }
 
+// Words returns the texts that the automaton takes, in order, if they are no more than most.
+func (d *DFA) Words(most int) (words []string, few bool) {
+	open := make([]bool, len(d.next))
+	var visit func(state int32, text []rune) bool
+	visit = func(state int32, text []rune) bool {
+		if open[state] || len(text) > maxWordLength {
+			return false // a loop: states lead to an end, so there is no last word
+		}
+		open[state] = true
+		defer func() { open[state] = false }()
+		if d.accept[state] {
+			if len(words) == most {
+				return false
+			}
+			words = append(words, string(text))
+		}
+		for i, to := range d.next[state] {
+			if to < 0 {
+				continue
+			}
+			if d.atoms[i].Size() > most {
+				return false
+			}
+			for pairs := d.atoms[i]; len(pairs) > 0; pairs = pairs[2:] {
+				for c := pairs[0]; c <= pairs[1]; c++ {
+					if !visit(to, append(text[:len(text):len(text)], c)) {
+						return false
+					}
+				}
+			}
+		}
+		return true
+	}
+	few = visit(0, nil)
+	slices.Sort(words)
+	return words, few
+}
+
 // Everything returns the automaton of all texts.
 func Everything() *DFA { return Length(0, Unbounded) }
+
+// Nothing returns the automaton of no text at all.
+func Nothing() *DFA { return &DFA{next: [][]int32{nil}, accept: []bool{false}} }
 
 // Length returns the automaton of texts of least to most characters; most may be Unbounded. The
 // bounds are limited by the size of automata.
 func Length(least, most int) *DFA {
+	if most != Unbounded && most < least {
+		return Nothing()
+	}
 	n := max(least, most)
 	d := &DFA{atoms: []Set{Any()}}
 	for i := range n + 1 {
