@@ -131,8 +131,11 @@ func askChat(ctx context.Context, server *httptest.Server, body string) (said, e
 	}
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		return said{}, fmt.Errorf("status %d, %v: %s", response.StatusCode, err, raw)
+	if err != nil {
+		return said{}, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return said{}, fmt.Errorf("status %d: %s", response.StatusCode, raw)
 	}
 	var answer struct {
 		Choices []struct {
@@ -145,8 +148,11 @@ func askChat(ctx context.Context, server *httptest.Server, body string) (said, e
 			Finish string `json:"finish_reason"`
 		}
 	}
-	if err := json.Unmarshal(raw, &answer); err != nil || len(answer.Choices) != 1 {
-		return said{}, fmt.Errorf("%v in %s", err, raw)
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return said{}, fmt.Errorf("%w in %s", err, raw)
+	}
+	if len(answer.Choices) != 1 {
+		return said{}, fmt.Errorf("%d choices in %s", len(answer.Choices), raw)
 	}
 	c := answer.Choices[0]
 	out := said{content: c.Message.Content, finish: c.Finish}

@@ -39,12 +39,15 @@ func NewCache(v *Vocabulary) *Cache {
 func (c *Cache) Vocabulary() *Vocabulary { return c.vocab }
 
 // Get returns the grammar of a key, which says all that build depends on; where it is not there, it
-// is compiled from what build returns. Errors are kept like grammars. While another caller compiles,
-// Get waits until that is done or ctx is.
-func (c *Cache) Get(ctx context.Context, key string, build func() (*Expr, error)) (*Grammar, error) {
+// is compiled from what build returns. Errors are kept like grammars. While another caller
+// compiles, Get waits until that is done or ctx is.
+func (c *Cache) Get(ctx context.Context, key string, build func() (*Expr, error)) (
+	*Grammar, error,
+) {
 	c.mu.Lock()
 	if at, ok := c.entries[key]; ok {
 		c.recent.MoveToFront(at)
+		c.trim() // those in use grow
 		c.mu.Unlock()
 		entry := at.Value.(*cached)
 		select {
@@ -63,14 +66,14 @@ func (c *Cache) Get(ctx context.Context, key string, build func() (*Expr, error)
 	}
 	entry.err = err
 	close(entry.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.trim()
 	return entry.g, entry.err
 }
 
-// trim drops the grammars that were not used for longest, until the rest keep the limits.
+// trim, under the lock, drops the grammars that were not used for longest, until the rest keep the limits.
 func (c *Cache) trim() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	bytes, n := 0, 0
 	for at := c.recent.Front(); at != nil; {
 		entry, next := at.Value.(*cached), at.Next()

@@ -1,9 +1,9 @@
 package grammar
 
 // maxSearch bounds the search for the tokens that may follow a state: nodes of the vocabulary, each
-// with the work to get there. Only grammars that can be read in hundreds of ways reach it; what is not
-// found by then is not allowed, but for single bytes. Each time that a text gets there it has half as
-// much from then on, down to minSearch, so that no request holds others up for long.
+// with the work to get there. Only grammars that can be read in hundreds of ways reach it; what is
+// not found by then is not allowed, but for single bytes. Each time that a text gets there it has
+// half as much from then on, down to minSearch, so that no request holds others up for long.
 const (
 	maxSearch = 1 << 19
 	minSearch = 1 << 12
@@ -24,11 +24,10 @@ type mask struct {
 // search finds tokens that may follow a state.
 type search struct {
 	g    *Grammar
-	path []int32  // states by depth
-	out  []uint64 // where tokens are marked
-	ids  []int32  // the tokens
-	need int32    // the most tokens that one of them needs, itself included
-	left int32    // only tokens that need no more are taken
+	path []int32 // states by depth
+	ids  []int32 // the tokens
+	need int32   // the most tokens that one of them needs, itself included
+	left int32   // only tokens that need no more are taken
 	work int
 	over bool // the search was given up
 	most int  // work that may be done

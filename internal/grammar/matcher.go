@@ -40,8 +40,8 @@ func (m *Matcher) leave() {
 // Mask sets bit i%64 of allowed[i/64] for every token i that may come next, and clears all others.
 // Those are the tokens that Accept takes, but for such as would give a JSON object a name twice.
 // left is the number of tokens that the text may still have, this one included: tokens after which
-// it could not be completed in time are not allowed. Where the text cannot be completed in any case,
-// left has no effect. allowed has at least Words elements of the vocabulary.
+// it could not be completed in time are not allowed. Where the text cannot be completed in any
+// case, left has no effect. allowed has at least Words elements of the vocabulary.
 func (m *Matcher) Mask(allowed []uint64, left int) {
 	m.enter()
 	defer m.leave()

@@ -8,9 +8,9 @@ import (
 )
 
 // A JSON object has no name twice. Names that a schema lists come once because they come in order;
-// others are remembered by the matcher, which a grammar cannot do. It reads JSON along from the brace
-// that opens an object with such names, and leaves the tokens out of a mask that would complete a name
-// which is there already.
+// others are remembered by the matcher, which a grammar cannot do. It reads JSON along from the
+// brace that opens an object with such names, and leaves the tokens out of a mask that would
+// complete a name which is there already.
 
 // mark says what bytes of a grammar mean to a matcher.
 type mark uint8
@@ -30,15 +30,15 @@ const spareName = 4
 func OpenObject() *Expr { return &Expr{op: opLiteral, text: "{", mark: opensObject} }
 
 // Name returns a name in quotes that d takes and that the object does not have yet, each character
-// of a set as chars writes it, in one form alone. Where nothing else is possible, it may be one that
-// the object has.
+// of a set as chars writes it, in one form alone. Where nothing else is possible, it may be one
+// that the object has.
 func Name(d *regular.DFA, chars func(regular.Set) *Expr) *Expr {
 	end := &Expr{op: opLiteral, text: `"`, mark: endsName}
 	return Seq(Literal(`"`), automaton(d, chars, inName), end)
 }
 
-// reader follows JSON text from the brace of an object on. It is a value: what it points to does not
-// change.
+// reader follows JSON text from the brace of an object on. It is a value: what it points to does
+// not change.
 type reader struct {
 	top     *container // nil: outside
 	quoted  bool       // inside a string
@@ -149,8 +149,8 @@ func (s *states) opens(id int32) bool {
 	return false
 }
 
-// dropTwice takes the tokens out of a mask that would complete a name twice, unless that is all there
-// is.
+// dropTwice takes the tokens out of a mask that would complete a name twice, unless that is all
+// there is.
 func (m *Matcher) dropTwice(allowed []uint64) {
 	if !m.g.program.named {
 		return
@@ -210,8 +210,8 @@ func (s *states) dropRests(t *trie, node, end int, id int32, rests []string, n i
 			return
 		}
 		below := int(t.end[node])
-		switch {
-		case b == '"':
+		switch b {
+		case '"':
 			for at := node; at < below; at++ {
 				t.tokens(at, drop)
 			}

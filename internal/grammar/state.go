@@ -16,8 +16,8 @@ const (
 	maxClosure = 8_192 // instructions looked at between two bytes
 )
 
-// frame is an entry of a stack: a return address, if turn is 0, or a counted repetition in the turn-th
-// turn of its body. Frames are numbered so that equal stacks have one number.
+// frame is an entry of a stack: a return address, if turn is 0, or a counted repetition in the
+// turn-th turn of its body. Frames are numbered so that equal stacks have one number.
 type frame struct {
 	at, turn, below int32
 }
@@ -101,8 +101,8 @@ func (s *states) push(f frame) int32 {
 	return id
 }
 
-// turn returns a repetition's frame so many turns later. Without a bound, those behind the least are
-// the same.
+// turn returns a repetition's frame so many turns later. Without a bound, those behind the least
+// are the same.
 func (s *states) turn(f frame, n int32) frame {
 	f.turn += n
 	if i := &s.p.code[f.at]; i.most == Unbounded {

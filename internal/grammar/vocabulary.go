@@ -115,8 +115,5 @@ func newTrie(ids []int32, text func(id int32) []byte) *trie {
 	return t
 }
 
-// bytes returns about how much memory the trie takes.
-func (t *trie) bytes() int { return 13 * cap(t.label) }
-
 // Text returns the bytes of a token, nil for a control token.
 func (v *Vocabulary) Text(id int32) []byte { return v.text(id) }

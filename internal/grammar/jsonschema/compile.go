@@ -10,8 +10,8 @@ import (
 	"github.com/conclave-serve/conclave/internal/grammar/regular"
 )
 
-// Bounds of the sets of schemas that are looked at in one compilation, and for one place in it, where
-// combinations of anyOf multiply.
+// Bounds of the sets of schemas that are looked at in one compilation, and for one place in it,
+// where combinations of anyOf multiply.
 const (
 	maxWork         = 20_000
 	maxAlternatives = 1_000

@@ -4,7 +4,11 @@ package jsonschema
 const (
 	year     = `[0-9]{4}`
 	leap     = `([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)`
-	date     = `(` + year + `-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|` + leap + `-02-29)`
+	days31   = `(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])`
+	days30   = `(0[469]|11)-(0[1-9]|[12][0-9]|30)`
+	days28   = `02-(0[1-9]|1[0-9]|2[0-8])`
+	date     = `(` + year + `-(` + days31 + `|` + days30 + `|` + days28 + `)|` + leap + `-02-29)`
+	many     = `[0-9]{1,9}`
 	clock    = `([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?`
 	zone     = `(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])`
 	octet    = `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])`
@@ -31,9 +35,13 @@ func format(name string) string {
 	case "date-time":
 		return `^` + date + `T` + clock + zone + `$`
 	case "duration":
-		const day, hms = `[0-9]{1,9}D`, `T([0-9]{1,9}H([0-9]{1,9}M([0-9]{1,9}S)?)?|[0-9]{1,9}M([0-9]{1,9}S)?|[0-9]{1,9}S)`
-		const ymd = `([0-9]{1,9}Y([0-9]{1,9}M(` + day + `)?)?|[0-9]{1,9}M(` + day + `)?|` + day + `)`
-		return `^P(` + ymd + `(` + hms + `)?|` + hms + `|[0-9]{1,9}W)$`
+		const (
+			minutes = many + `M(` + many + `S)?`
+			hms     = `T(` + many + `H(` + minutes + `)?|` + minutes + `|` + many + `S)`
+			months  = many + `M(` + many + `D)?`
+			ymd     = `(` + many + `Y(` + months + `)?|` + months + `|` + many + `D)`
+		)
+		return `^P(` + ymd + `(` + hms + `)?|` + hms + `|` + many + `W)$`
 	case "uuid":
 		return `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`
 	case "email":
@@ -55,7 +63,10 @@ func format(name string) string {
 }
 
 // plainLabel is a label without two hyphens in places three and four.
-const plainLabel = `([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]?[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-][A-Za-z0-9]([A-Za-z0-9-]{0,59}[A-Za-z0-9]))`
+const plainLabel = `(` + letter + `|` + letter + `[A-Za-z0-9-]?` + letter + `|` +
+	letter + `[A-Za-z0-9-]` + letter + `[A-Za-z0-9-]{0,59}` + letter + `)`
+
+const letter = `[A-Za-z0-9]`
 
 // ipv6 returns the addresses of RFC 4291: eight groups, or fewer around "::".
 func ipv6() string {

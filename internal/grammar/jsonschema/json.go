@@ -38,7 +38,7 @@ func newShared(avoid regular.Set) *shared {
 // line feed and an indentation. It is bounded, so that no model loses itself in it.
 func (s *shared) gap() *grammar.Expr { return s.blank.Ref() }
 
-// characters returns one character of a set as it stands in a JSON string, in its one canonical form.
+// characters returns one character of a set as it stands in a JSON string, in one form alone.
 func (s *shared) characters(set regular.Set) *grammar.Expr {
 	plain, rest := grammar.Chars(set.Minus(s.special)), set.And(s.special)
 	switch {

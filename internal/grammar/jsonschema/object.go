@@ -182,9 +182,9 @@ func (o *objects) add(name string) *property {
 // top is the highest count that matters: beyond it nothing changes.
 func (o *objects) top() int { return max(o.least, o.most, 1) }
 
-// inside returns what the objects hold. Two rules stand for every place: next, where one of the properties from
-// i on has to come, count of them being there; and more, behind a property, where the object may end
-// or a comma lead to next. So the rules are as many as the properties.
+// inside returns what the objects hold. Two rules stand for every place: next, where one of the
+// properties from i on has to come, count of them being there; and more, behind a property, where
+// the object may end or a comma lead to next. So the rules are as many as the properties.
 func (o *objects) inside() *grammar.Expr {
 	places := (len(o.properties) + 1) * (o.top() + 1)
 	o.more, o.next = make([]*grammar.Rule, places), make([]*grammar.Rule, places)

@@ -272,7 +272,9 @@ var silent = map[string]bool{
 
 // speaks reports whether s may say anything of a value.
 func (s *schema) speaks() bool {
-	return s.is(false) || slices.ContainsFunc(s.v.members, func(m member) bool { return !silent[m.name] })
+	return s.is(false) || slices.ContainsFunc(s.v.members, func(m member) bool {
+		return !silent[m.name]
+	})
 }
 
 // count reads a keyword that holds a number of things; absent, it is missing.

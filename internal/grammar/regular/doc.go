@@ -2,12 +2,12 @@
 // with the automata of what they match.
 //
 // It owns sets of characters ([Set]), expressions over them ([Node]), the syntax in which people
-// write these ([Parse]), and deterministic automata ([DFA]) with intersection, difference and bounds
-// of length. It knows nothing of bytes, tokens, grammars or JSON.
+// write these ([Parse]), and deterministic automata ([DFA]) with intersection, difference and
+// bounds of length. It knows nothing of bytes, tokens, grammars or JSON.
 //
 // Invariants:
-//   - A Set is canonical: sorted, disjoint, not adjacent ranges without surrogates. Two sets are the
-//     same exactly if their ranges are.
+//   - A Set is canonical: sorted, disjoint, not adjacent ranges without surrogates. Two sets are
+//     the same exactly if their ranges are.
 //   - Nodes and automata do not change once they are made, and may be shared.
 //   - A construct that this package does not know is an [Error] that names it; nothing is guessed.
 //   - The size of an automaton, and the work to make it, is bounded; beyond that is [ErrTooLarge].

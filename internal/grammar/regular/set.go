@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Set is a set of characters: the ranges s[0]-s[1], s[2]-s[3], …, sorted, disjoint and not adjacent.
-// Surrogates are no characters.
+// Set is a set of characters: the ranges s[0]-s[1], s[2]-s[3], …, sorted, disjoint and not
+// adjacent. Surrogates are no characters.
 type Set []rune
 
 // Of returns the set of the ranges lo-hi that pairs holds, in any order.
