@@ -10,9 +10,9 @@
 //
 // The way of a request: cors.go → access.go (id, log, metrics) → keys.go →
 // deadline.go → completions.go, conversation.go for chats, or responses.go (JSON
-// to a job; params.go, options.go and length.go for what they share, history.go,
-// tools.go, thinking.go and opening.go for conversations) →
-// prompt.go (text to ids) → generation.go (run every choice, in order of
+// to a job; params.go, options.go, length.go and structure.go for what they share,
+// history.go, tools.go, thinking.go and opening.go for conversations) →
+// prompt.go (text to ids) → hold.go (what the answer is held to) → generation.go (run every choice, in order of
 // arrival) → choice.go (token → text → stop string → the dialect's parser:
 // reasoning, content, calls) → chat.go or responses_answer.go, and stream.go or
 // one JSON object.
@@ -29,6 +29,8 @@
 //   - Text at and after a stop string never leaves the server, nor does any
 //     prefix of one before it is known not to be a stop string; but for the stop
 //     string itself, if the request wants that.
+//   - An answer that is held to a schema, pattern or grammar keeps to it, whatever
+//     ends it, if its shortest form fits in the tokens it may have.
 //   - A request's goroutines and its work in the engine end with its handler.
 //   - Where there are keys, nothing but health and metrics is answered without
 //     one. Keys are kept and compared as hashes, and never logged.

@@ -2,7 +2,8 @@
 //
 // It owns the checkpoint's chat template (found, parsed and rendered exactly as transformers
 // renders it), the conversion of request JSON to template values, and the dialects: how a family of
-// models writes reasoning and tool calls, how its answers are taken apart and how a call is forced.
+// models writes reasoning and tool calls, how its answers are taken apart, how a call is forced and
+// which texts are calls that keep to their functions' schemas.
 // It knows token ids only as names of control tokens, and nothing of HTTP or the engine. The
 // template language itself is in the subpackage jinja.
 //
@@ -17,6 +18,8 @@
 //     and calls. A control token that the vocabulary has is recognised by its id only.
 //   - What looks like a call and is none is content: a malformed call never vanishes. Once a call's
 //     name is out, the rest of it goes to its arguments, whatever it is.
+//   - What Calls and its like describe, the Parser of the dialect reads as just that: calls of the
+//     functions that are offered, with arguments that their schemas admit.
 //   - Remote input never panics and cannot hang rendering or parsing.
 //
 // Example:

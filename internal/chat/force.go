@@ -31,8 +31,8 @@ func (d *Dialect) named(form callForm, name string) []Span {
 	return []Span{{Text: d.calledName(name), Input: true}, {Text: form.behind}}
 }
 
-// ForceContent returns what brings the answer to prompt to its content, which begins behind the last
-// entry. Reasoning comes first where the model would reason.
+// ForceContent returns what brings the answer to prompt to its content, which begins behind the
+// last entry. Reasoning comes first where the model would reason.
 func (d *Dialect) ForceContent(prompt []int32, v Vocabulary) []Forced {
 	if d.name == harmony {
 		return forceHarmony(harmonyStart+assistant+harmonyChannel+"final"+harmonyMessage, nil)

@@ -54,8 +54,8 @@ func (d *Dialect) ContentOrCalls(content *grammar.Expr, r CallRules) (*grammar.E
 }
 
 // Through puts reasoning that a token ends, as the last of entries waits for it, into a grammar of
-// what follows. Where a message may be of any kind, as gpt-oss' are, this is what keeps reasoning to
-// be that; elsewhere it returns entries as they are. wrap makes the grammar.
+// what follows. Where a message may be of any kind, as gpt-oss' are, this is what keeps reasoning
+// to be that; elsewhere it returns entries as they are. wrap makes the grammar.
 func (d *Dialect) Through(v Vocabulary, entries []Forced) (
 	rest []Forced, wrap func(*grammar.Expr) *grammar.Expr,
 ) {
@@ -85,7 +85,8 @@ func anyText() *grammar.Expr {
 	return grammar.Repeat(grammar.Chars(regular.Any()), 0, grammar.Unbounded)
 }
 
-// Holds reports whether TextAndCalls can tell where text ends and a call begins: by a control token.
+// Holds reports whether TextAndCalls can tell where text ends and a call begins: by a control
+// token.
 func (d *Dialect) Holds(r CallRules) bool {
 	if r.Vocabulary == nil || !d.Tools() {
 		return false

@@ -72,7 +72,8 @@ func (c *Cache) Get(ctx context.Context, key string, build func() (*Expr, error)
 	return entry.g, entry.err
 }
 
-// trim, under the lock, drops the grammars that were not used for longest, until the rest keep the limits.
+// trim, under the lock, drops the grammars that were not used for longest, until the rest keep the
+// limits.
 func (c *Cache) trim() {
 	bytes, n := 0, 0
 	for at := c.recent.Front(); at != nil; {

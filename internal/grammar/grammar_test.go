@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/conclave-serve/conclave/internal/grammar/regular"
@@ -255,5 +256,24 @@ func TestAmbiguity(t *testing.T) {
 				t.Fatalf("%q: %q, complete: %t", pattern, text, complete)
 			}
 		}
+	}
+}
+
+// TestConcurrent walks one grammar from several goroutines, each the same text as alone.
+func TestConcurrent(t *testing.T) {
+	v := vocabulary(1000, 3, 2)
+	for name, x := range samples(t) {
+		g, h := compile(t, x, v), compile(t, x, v)
+		var group sync.WaitGroup
+		for seed := range uint64(4) {
+			want, _ := walk(t, h, rand.New(rand.NewPCG(seed, 1)), 40, nil)
+			group.Go(func() {
+				got, _ := walk(t, g, rand.New(rand.NewPCG(seed, 1)), 40, nil)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: %v, alone %v", name, got, want)
+				}
+			})
+		}
+		group.Wait()
 	}
 }

@@ -50,9 +50,9 @@ type measured struct {
 	done  []bool
 }
 
-// measure returns for every instruction the length of the shortest text from there to the end of its
-// rule, of its repetition's body or of all. Bytes that have no token of their own, and tokens that
-// the vocabulary lacks, cannot be said. It is Knuth's generalisation of Dijkstra's algorithm.
+// measure returns for every instruction the length of the shortest text from there to the end of
+// its rule, of its repetition's body or of all. Bytes that have no token of their own, and tokens
+// that the vocabulary lacks, cannot be said. It is Knuth's generalisation of Dijkstra's algorithm.
 func (p *program) measure(v *Vocabulary) []int32 {
 	m := &measured{p: p, vocab: v}
 	n := len(p.code)

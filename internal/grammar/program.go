@@ -292,8 +292,8 @@ func (c *compiler) loop(body *Expr, least int, next int32) (int32, error) {
 	return branch, nil
 }
 
-// mark tells the characters that are all of a repetition's body, or all of a branch of it, that they
-// are. They were emitted to lead to back.
+// mark tells the characters that are all of a repetition's body, or all of a branch of it, that
+// they are. They were emitted to lead to back.
 func (c *compiler) mark(body *Expr, back int32) {
 	if body.op == opRef && body.rule.small() {
 		body = body.rule.body

@@ -9,8 +9,8 @@ import (
 // byteRange is one byte of an encoded character.
 type byteRange struct{ lo, hi byte }
 
-// encodings calls f for sequences of byte ranges that together are the UTF-8 of the characters of s,
-// in ascending order: of each sequence every combination is a character of s.
+// encodings calls f for sequences of byte ranges that together are the UTF-8 of the characters of
+// s, in ascending order: of each sequence every combination is a character of s.
 func encodings(s regular.Set, f func([]byteRange)) {
 	// The last characters of one, two, three and four bytes.
 	bounds := [...]rune{0x7f, 0x7ff, 0xffff, utf8.MaxRune}

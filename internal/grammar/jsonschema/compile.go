@@ -27,8 +27,8 @@ type compiler struct {
 	compared map[*schema]bool // whose oneOf was found to be exclusive
 }
 
-// Compile returns the JSON texts that a schema admits, objects with their properties in the order of
-// the schema. What cannot be held to is an *Error that names its keyword.
+// Compile returns the JSON texts that a schema admits, objects with their properties in the order
+// of the schema. What cannot be held to is an *Error that names its keyword.
 func Compile(raw []byte) (*grammar.Expr, error) {
 	c, root, err := load(raw, nil)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 // maxMultiple bounds the automata of multiples, whose states are remainders.
 const maxMultiple = 2_000
 
-// multiples returns the numbers, written with a sign, digits, a point and digits, that are multiples
-// of m.
+// multiples returns the numbers, written with a sign, digits, a point and digits, that are
+// multiples of m.
 func multiples(m *big.Rat) (*regular.DFA, error) {
 	// m is unit / 10^places, so a number of at most so many places is a multiple if its digits are.
 	ten := new(big.Rat).SetInt64(10)
