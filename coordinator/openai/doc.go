@@ -12,10 +12,10 @@
 // deadline.go → completions.go, conversation.go for chats, or responses.go (JSON
 // to a job; params.go, options.go, length.go and structure.go for what they share,
 // history.go, tools.go, thinking.go and opening.go for conversations) →
-// prompt.go (text to ids) → hold.go (what the answer is held to) → generation.go (run every choice, in order of
-// arrival) → choice.go (token → text → stop string → the dialect's parser:
-// reasoning, content, calls) → chat.go or responses_answer.go, and stream.go or
-// one JSON object.
+// prompt.go (text to ids) → hold.go (what the answer is held to) →
+// generation.go (run every choice, in order of arrival) → choice.go (token →
+// text → stop string → the dialect's parser: reasoning, content, calls) →
+// chat.go or responses_answer.go, and stream.go or one JSON object.
 //
 // Invariants:
 //   - Every response that is not a success has the shape

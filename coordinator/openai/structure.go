@@ -23,7 +23,9 @@ type structure struct {
 }
 
 // set takes what a field asks for; one request asks once.
-func (s *structure) set(f *fields, name, kind, content string, build func() (*grammar.Expr, error)) {
+func (s *structure) set(f *fields, name, kind, content string,
+	build func() (*grammar.Expr, error),
+) {
 	name = f.at(name)
 	if s.field != "" {
 		f.fail(invalid(name, "Invalid '%s': '%s' says already what the answer must be.", name, s.field))
