@@ -18,7 +18,7 @@ export const endless = { ...question, max_tokens: 4000, ignore_eos: true, stream
 
 export const parameters = { type: 'object', properties: { a: { type: 'number' }, b: { type: 'number' } } };
 export const add = { type: 'function', function: { name: 'add' } };
-// The demo model never learnt to call functions: it is made to begin a call, and can think of nothing but braces then.
+// The demo model never learnt to call functions: it is made to, and would think of nothing but braces then.
 export const braces = { enable_thinking: false, logit_bias: { [await idOf('{')]: 100 } };
 export const calling = {
   ...question, ...braces, max_tokens: 60, tool_choice: 'required',

@@ -75,14 +75,14 @@ export default {
     assert.ok(Verdict.parse(output));
   },
 
-  async 'tools: the named function is begun'() {
+  async 'tools: the named function is called'() {
     const add = tool({ description: 'add', inputSchema: z.object({ a: z.number(), b: z.number() }) });
     const { toolCalls } = await generateText({
       ...asked, maxOutputTokens: 60, tools: { add }, toolChoice: { type: 'tool', toolName: 'add' },
       providerOptions: { conclave: braces },
     });
     assert.equal(toolCalls[0].toolName, 'add');
-    assert.ok(toolCalls[0].invalid, 'braces are no arguments');
+    assert.ok(!toolCalls[0].invalid && typeof toolCalls[0].input.a === 'number');
   },
 
   async 'tools: a call with strict arguments, its result'() {
