@@ -6,14 +6,19 @@ import (
 	"testing"
 )
 
-// onPaths runs a benchmark or a test on the twin and, where there is one, on the fast path.
+// onPaths runs a benchmark or a test on every path that the processor has, the twin last.
 func onPaths(run func(name string)) {
-	if Features() != "generic" {
-		run(Features())
+	as := func() (restore func()) { return func() {} }
+	last := ""
+	for _, force := range []func() func(){as, forceAVX2, forceGeneric} {
+		func() {
+			defer force()()
+			if name := Features(); name != last {
+				last = name
+				run(name)
+			}
+		}()
 	}
-	restore := forceGeneric()
-	defer restore()
-	run("generic")
 }
 
 // BenchmarkMatMul streams weights that no cache holds (for a few tokens), or reuses them (for many),

@@ -13,12 +13,20 @@ import (
 // fastPath chooses the assembly. Tests clear it to run the plain twin.
 var fastPath = cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C
 
+// wide chooses registers of 512 bits where there are both. The set is what every server processor
+// with AVX-512 has.
+var wide = fastPath && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ &&
+	cpu.X86.HasAVX512VL
+
 // Features names the path in use.
 func Features() string {
-	if fastPath {
-		return "avx2+fma+f16c"
+	switch {
+	case !fastPath:
+		return "generic"
+	case wide:
+		return "avx512+avx2+fma+f16c"
 	}
-	return "generic"
+	return "avx2+fma+f16c"
 }
 
 // dotFast is Dot of slices of one length, which is not 0.
@@ -35,15 +43,12 @@ func addWeightedFast(acc, weights, values []float32, stride int) {
 	addWeightedAVX2(&acc[0], len(acc), &weights[0], len(weights), &values[0], 4*stride)
 }
 
-// mulRowsFast is mulRows for a matrix that has columns. Tokens go by threes, which decode a weight
-// once for three; twos and a one make up the rest. Formats that take long to decode go through a
-// panel when tokens are many.
+// mulRowsFast is mulRows for a matrix that has columns. Weights go through a panel when tokens are
+// many. Few tokens go by threes, which decode a weight once for three; twos and a one make up the
+// rest.
 func mulRowsFast(dst, x []float32, tokens int, w *Matrix, lo, hi int) {
-	if w.Format >= E4M3 && tokens >= panelTokens {
-		var p panel
-		for ; lo+panelRows <= hi; lo += panelRows {
-			p.mul(dst, x, tokens, w, lo)
-		}
+	if tokens >= panelTokens {
+		lo = mulPanels(dst, x, tokens, w, lo, hi)
 	}
 	for t := 0; t < tokens; {
 		n := min(tokens-t, 3)

@@ -57,10 +57,10 @@ func TestNothingOutOfBounds(t *testing.T) {
 	pool := NewPool(1)
 	defer pool.Close()
 	for _, before := range []bool{false, true} {
-		for _, cols := range []int{1, 7, 8, 15, 16, 17, 31, 32, 64, 77, 128, 200} {
+		for _, cols := range []int{1, 7, 8, 15, 16, 17, 31, 32, 64, 77, 128, 200, 530} {
 			for _, n := range []int{1, 2, 3, 4, 5, 11} {
 				for _, f := range allFormats {
-					const rows = 7
+					const rows = 14 // 8 and 4 of a panel, and 2
 					w := drawMatrix(r, f, rows, cols, tame)
 					if n%2 == 0 {
 						w = spread(r, w)

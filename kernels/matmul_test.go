@@ -85,9 +85,9 @@ func TestMatMul(t *testing.T) {
 	defer pool.Close()
 	for round := range 750 {
 		f, kind := allFormats[round%5], kinds[round/5%3]
-		n, rows, cols := r.IntN(9), r.IntN(14), r.IntN(100)
+		n, rows, cols := r.IntN(14), r.IntN(18), r.IntN(100)
 		if round%7 == 0 {
-			cols += r.IntN(300)
+			cols += r.IntN(600) // more than a panel has
 		}
 		w := drawMatrix(r, f, rows, cols, kind)
 		if round%4 == 0 {

@@ -147,20 +147,69 @@ func mul3x2MXFP4(operands *byte, tail *byte)
 //go:noescape
 func decodeMXFP4AVX2(operands *byte)
 
-// add1x2 adds the products of 1 × 2 rows, strides in bytes, to lanes [1,2,16]; blocks > 0.
+// add1x4AVX2 adds the products of 1 tokens and the 4 rows of a panel at w to lanes
+// [1,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
 //
 //go:noescape
-func add1x2(lanes *float32, x *float32, xStride int, w *float32, wStride int, blocks int)
+func add1x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
 
-// add2x2 adds the products of 2 × 2 rows, strides in bytes, to lanes [2,2,16]; blocks > 0.
+// add2x4AVX2 adds the products of 2 tokens and the 4 rows of a panel at w to lanes
+// [2,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
 //
 //go:noescape
-func add2x2(lanes *float32, x *float32, xStride int, w *float32, wStride int, blocks int)
+func add2x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
 
-// add3x2 adds the products of 3 × 2 rows, strides in bytes, to lanes [3,2,16]; blocks > 0.
+// add3x4AVX2 adds the products of 3 tokens and the 4 rows of a panel at w to lanes
+// [3,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
 //
 //go:noescape
-func add3x2(lanes *float32, x *float32, xStride int, w *float32, wStride int, blocks int)
+func add3x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+
+// peakAVX2 does n > 0 times twelve multiply-adds in registers.
+//
+//go:noescape
+func peakAVX2(n int)
+
+// add1x4AVX512 adds the products of 1 tokens and the 4 rows of a panel at w to lanes
+// [1,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
+//
+//go:noescape
+func add1x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+
+// add2x4AVX512 adds the products of 2 tokens and the 4 rows of a panel at w to lanes
+// [2,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
+//
+//go:noescape
+func add2x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+
+// add3x4AVX512 adds the products of 3 tokens and the 4 rows of a panel at w to lanes
+// [3,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
+//
+//go:noescape
+func add3x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+
+// add4x4AVX512 adds the products of 4 tokens and the 4 rows of a panel at w to lanes
+// [4,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
+// Strides and steps are in bytes.
+//
+//go:noescape
+func add4x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+
+// peakAVX512 does n > 0 times twelve multiply-adds in registers.
+//
+//go:noescape
+func peakAVX512(n int)
+
+// widenBF16AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
+//
+//go:noescape
+func widenBF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
 
 // reduceAVX2 computes dst[i] = reduce(lanes[16*i:]) for i < n; n > 0.
 //

@@ -1,68 +1,176 @@
 package kernels
 
+import "unsafe"
+
 const (
 	// panelTokens is from how many tokens on it pays to decode weights into memory.
 	panelTokens = 8
-	panelRows   = 2
-	panelCols   = 4 * scaleBlock // two rows of float32 take 4 KiB and stay cached
+	panelCols   = 512 // kernels/gen knows that rows of a panel are 2 KiB apart
+	// A panel's weights take 16 KiB and stay in the first-level cache. With fewer rows activations
+	// would be read more often from the second level.
+	panelTiles = 2
+	panelRows  = panelTiles * tileRows
+	// Tokens of the largest register tile.
+	avx2Tokens   = 3
+	avx512Tokens = 4
+	cacheLine    = 64
 )
 
-// panel is the memory of a product of a few rows of weights with many tokens.
+// panel is the memory of a product of a few rows of weights with many tokens. Columns go by blocks,
+// whose weights are decoded once for all tokens, and whose activations the first-level cache holds
+// while the tiles of rows go by. From block to block the lanes are kept in memory: their sums are
+// those of a whole row.
 type panel struct {
-	weights [panelRows * panelCols]float32        // decoded
-	lanes   [tileTokens][panelRows][lanes]float32 // of the sums
-	sums    [tileTokens][panelRows]float32
-	x       [3 * lanes]float32 // tails of three tokens, padded
+	weights [panelRows * panelCols]float32                     // decoded
+	lanes   [panelTiles][tileTokens * tileRows * lanes]float32 // [tokens, tileRows, 16]
+	sums    [tileTokens][tileRows]float32                      // of one tile of rows
+	x       [lanes]float32                                     // the tail of a token, padded
 }
 
-// mul is mulRows for rows r and r+1 and up to tileTokens tokens: weights are decoded once for all.
-func (p *panel) mul(dst, x []float32, tokens int, w *Matrix, r int) {
-	clear(p.lanes[:tokens])
+// newPanel returns a panel in memory at the beginning of a line of cache: no load is then from two.
+func newPanel(memory *[unsafe.Sizeof(panel{}) + cacheLine]byte) *panel {
+	at := -uintptr(unsafe.Pointer(memory)) % cacheLine
+	return (*panel)(unsafe.Pointer(&memory[at]))
+}
+
+// mulPanels is mulRows for rows from lo on in whole tiles; it returns the first row that is left.
+func mulPanels(dst, x []float32, tokens int, w *Matrix, lo, hi int) int {
+	var memory [unsafe.Sizeof(panel{}) + cacheLine]byte
+	p := newPanel(&memory)
+	for lo+tileRows <= hi {
+		rows := min((hi-lo)/tileRows*tileRows, panelRows)
+		p.mul(dst, x, tokens, w, lo, rows)
+		lo += rows
+	}
+	return lo
+}
+
+// mul is mulRows for some whole tiles of rows from r on, and up to tileTokens tokens.
+func (p *panel) mul(dst, x []float32, tokens int, w *Matrix, r, rows int) {
+	for i := range rows / tileRows {
+		clear(p.lanes[i][:tokens*tileRows*lanes])
+	}
 	whole := w.Cols / lanes * lanes
 	for from := 0; from < whole; from += panelCols {
 		n := min(panelCols, whole-from)
-		for i := range panelRows {
-			decodeFast(p.weights[i*panelCols:][:n], w, r+i, from, panelRows)
+		p.decode(w, r, rows, from, n)
+		next := following{w: w, row: r, rows: rows, col: from + panelCols}
+		if next.col >= whole {
+			next.row, next.col = r+rows, 0
 		}
-		for t := 0; t < tokens; t += 3 {
-			p.add(t, min(3, tokens-t), &x[t*w.Cols+from], 4*w.Cols, n/lanes)
-		}
+		p.add(x[from:], w.Cols, tokens, rows, n/lanes, &next)
 	}
 	if whole < w.Cols {
-		p.addTails(x, tokens, w, r)
+		p.addTails(x, tokens, w, r, rows)
 	}
-	reduceAVX2(&p.sums[0][0], &p.lanes[0][0][0], tokens*panelRows)
-	for t := range tokens {
-		copy(dst[t*w.Rows+r:], p.sums[t][:])
+	for i := range rows / tileRows {
+		reduceAVX2(&p.sums[0][0], &p.lanes[i][0], tokens*tileRows)
+		for t := range tokens {
+			copy(dst[t*w.Rows+r+i*tileRows:], p.sums[t][:])
+		}
+	}
+}
+
+// decode writes n weights of each of some rows, from a column on.
+func (p *panel) decode(w *Matrix, r, rows, from, n int) {
+	if wide && w.Format == BF16 {
+		at := &w.Data[r*w.stride()+w.Format.Bytes(from)]
+		widenBF16AVX512(&p.weights[0], at, w.stride(), rows, n/lanes)
+		return
+	}
+	for i := range rows {
+		decodeFast(p.weights[i*panelCols:][:n], w, r+i, from, 0)
 	}
 }
 
 // addTails adds what is left of the rows after the last whole block, padded as in tailBlocks.
-func (p *panel) addTails(x []float32, tokens int, w *Matrix, r int) {
+func (p *panel) addTails(x []float32, tokens int, w *Matrix, r, rows int) {
 	from := w.Cols / lanes * lanes
-	for i := range panelRows {
+	for i := range rows {
 		decodeTail((*[lanes]float32)(p.weights[i*panelCols:]), w, r+i)
 	}
 	clear(p.x[:])
-	for t := 0; t < tokens; t += 3 {
-		n := min(3, tokens-t)
-		for i := range n {
-			copy(p.x[i*lanes:], x[(t+i)*w.Cols+from:][:w.Cols-from])
-		}
-		p.add(t, n, &p.x[0], 4*lanes, 1)
+	for t := range tokens {
+		copy(p.x[:], x[t*w.Cols+from:][:w.Cols-from])
+		p.addTokens(t, 1, rows, &p.x[0], 0, 1, &following{})
 	}
 }
 
-// add adds some blocks' products of the panel's weights with 1, 2 or 3 tokens to the lanes from
-// token t on.
-func (p *panel) add(t, tokens int, x *float32, xStride, blocks int) {
-	sums := &p.lanes[t][0][0]
+// add adds some blocks' products of the panel's weights and all tokens to the lanes.
+func (p *panel) add(x []float32, cols, tokens, rows, blocks int, next *following) {
+	most := avx2Tokens
+	if wide {
+		most = avx512Tokens
+	}
+	for t, tiles := 0, (tokens+most-1)/most; t < tokens; tiles-- {
+		n := (tokens - t + tiles - 1) / tiles // as even as can be
+		p.addTokens(t, n, rows, &x[t*cols], 4*cols, blocks, next)
+		t += n
+	}
+}
+
+// addTokens is add for the n tokens of a register tile, from token t on.
+func (p *panel) addTokens(t, n, rows int, x *float32, xStride, blocks int, next *following) {
+	for i := range rows / tileRows {
+		a := next.pair()
+		if a.base == nil { // there is nothing to ask for
+			a.base = (*byte)(unsafe.Pointer(p))
+		}
+		sums := &p.lanes[i][t*tileRows*lanes]
+		weights := &p.weights[i*tileRows*panelCols]
+		if wide {
+			addAVX512(n, sums, x, xStride, weights, blocks, a)
+		} else {
+			a.step /= 2 // since it goes over the blocks twice
+			addAVX2(n, sums, x, xStride, weights, blocks, a)
+		}
+	}
+}
+
+// following is the weights that the panel will hold next, to be prefetched meanwhile.
+type following struct {
+	w              *Matrix
+	row, rows, col int
+}
+
+// ahead is where the assembly prefetches: two rows that are stride bytes apart, and step bytes
+// further for every two blocks. Base is nil if there are none.
+type ahead struct {
+	base         *byte
+	stride, step int
+}
+
+// pair takes the first two rows.
+func (f *following) pair() ahead {
+	if f.rows <= 0 || f.row >= f.w.Rows {
+		return ahead{}
+	}
+	stride := f.w.stride()
+	a := ahead{&f.w.Data[f.row*stride+f.w.Format.Bytes(f.col)], stride, f.w.Format.Bytes(2 * lanes)}
+	f.row, f.rows = f.row+2, f.rows-2
+	return a
+}
+
+func addAVX2(tokens int, lanes, x *float32, xStride int, w *float32, blocks int, a ahead) {
 	switch tokens {
-	case 3:
-		add3x2(sums, x, xStride, &p.weights[0], 4*panelCols, blocks)
+	case 1:
+		add1x4AVX2(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
 	case 2:
-		add2x2(sums, x, xStride, &p.weights[0], 4*panelCols, blocks)
+		add2x4AVX2(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
 	default:
-		add1x2(sums, x, xStride, &p.weights[0], 4*panelCols, blocks)
+		add3x4AVX2(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
+	}
+}
+
+func addAVX512(tokens int, lanes, x *float32, xStride int, w *float32, blocks int, a ahead) {
+	switch tokens {
+	case 1:
+		add1x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
+	case 2:
+		add2x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
+	case 3:
+		add3x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
+	default:
+		add4x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
 	}
 }

@@ -40,9 +40,7 @@ func products() {
 		mul(f, 3, 2) // many tokens: twelve sums, two decoded weights, one activation
 		decode(f)
 	}
-	for tokens := range 3 {
-		add(1 + tokens)
-	}
+	panelTiles()
 	reduce()
 	addWeighted()
 }

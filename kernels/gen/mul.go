@@ -69,47 +69,6 @@ func mul(f format, tokens, rows int) {
 	RET()
 }
 
-// add writes a product that begins with the lanes it finds and leaves lanes, of weights that were
-// decoded beforehand: tokens × 2 rows.
-func add(tokens int) {
-	const rows = 2
-	name := fmt.Sprintf("add%dx%d", tokens, rows)
-	TEXT(name, NOSPLIT, "func(lanes, x *float32, xStride int, w *float32, wStride, blocks int)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("%s adds the products of %d × %d rows, strides in bytes, to lanes [%d,%d,16]; blocks > 0.",
-		name, tokens, rows, tokens, rows))
-
-	acc := sums(tokens, rows)
-	lanes := Load(Param("lanes"), GP64())
-	each := func(do func(sum VecVirtual, at Mem)) {
-		for t := range tokens {
-			for r := range rows {
-				for h, sum := range acc[t][r] {
-					do(sum, Mem{Base: lanes, Disp: (t*rows+r)*4*block + h*registerBytes})
-				}
-			}
-		}
-	}
-	each(func(sum VecVirtual, at Mem) { VMOVUPS(at, sum) })
-	x := pointers{base: Load(Param("x"), GP64()), stride: Load(Param("xStride"), GP64())}
-	w := pointers{base: Load(Param("w"), GP64()), stride: Load(Param("wStride"), GP64())}
-	walk := walk{blocks: Load(Param("blocks"), GP64())}
-	walk.step = func(h int) {
-		at := func(p pointers) func(int) Mem {
-			return func(n int) Mem { return p.at(n, h*registerBytes) }
-		}
-		step(acc, h, at(x), func(r int) Op { return at(w)(r) })
-	}
-	walk.move = func(halves int) {
-		x.move(halves * registerBytes)
-		w.move(halves * registerBytes)
-	}
-	walk.dense()
-	each(func(sum VecVirtual, at Mem) { VMOVUPS(sum, at) })
-	VZEROUPPER()
-	RET()
-}
-
 // decode writes the conversion of a row.
 func decode(f format) {
 	name := "decode" + f.name() + "AVX2"

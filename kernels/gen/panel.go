@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// A panel's register tile has four rows, which lie panelBytes apart: see type panel of package
+// kernels.
+const (
+	tileRows   = 4
+	panelBytes = 4 * 512
+)
+
+// vectors is an instruction set's registers.
+type vectors struct {
+	name     string
+	register func() VecVirtual
+	bytes    int // of a register
+	tokens   int // of the largest tile that registers have room for
+}
+
+// panelTiles writes the tiles that multiply decoded weights. Twelve sums, three activations and a
+// weight take the sixteen registers of AVX2.
+func panelTiles() {
+	for _, v := range []vectors{
+		{"AVX2", func() VecVirtual { return YMM() }, 32, 3},
+		{"AVX512", func() VecVirtual { return ZMM() }, 64, 4},
+	} {
+		for tokens := range v.tokens {
+			add(v, 1+tokens)
+		}
+		peak(v)
+	}
+	widenPanel()
+}
+
+// add writes a product that begins with the lanes it finds and leaves lanes, of weights that were
+// decoded beforehand. Lanes are independent: a tile of registers that are half as wide as the lanes
+// goes over the columns twice, first for the lower half of the lanes and then for the upper.
+func add(v vectors, tokens int) {
+	name := fmt.Sprintf("add%dx%d%s", tokens, tileRows, v.name)
+	TEXT(name, NOSPLIT, "func(lanes, x *float32, xStride int, w *float32, blocks int, "+
+		"ahead *byte, aheadStride, aheadStep int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s adds the products of %d tokens and the %d rows of a panel at w to lanes", name,
+		tokens, tileRows), fmt.Sprintf("[%d,%d,16]; blocks > 0. For each two it prefetches from two rows ahead.",
+		tokens, tileRows), "Strides and steps are in bytes.")
+
+	lanes := Load(Param("lanes"), GP64())
+	xStride := Load(Param("xStride"), GP64())
+	xStride3 := GP64()
+	LEAQ(Mem{Base: xStride, Index: xStride, Scale: 2}, xStride3)
+	ahead := pointers{rows: 2, base: Load(Param("ahead"), GP64()),
+		stride: Load(Param("aheadStride"), GP64())}
+	aheadStep := Load(Param("aheadStep"), GP64())
+	for from := 0; from < 4*block; from += v.bytes {
+		label := fmt.Sprintf("from%d", from)
+		x := pointers{rows: tokens, base: Load(Param("x"), GP64()), stride: xStride, stride3: xStride3}
+		w, blocks := Load(Param("w"), GP64()), Load(Param("blocks"), GP64())
+		sums := make([]VecVirtual, tileRows*tokens)
+		for i := range sums {
+			sums[i] = v.register()
+			VMOVUPS(Mem{Base: lanes, Disp: i*4*block + from}, sums[i])
+		}
+		step := func(disp int) {
+			activations := make([]VecVirtual, tokens)
+			for t := range activations {
+				activations[t] = v.register()
+				VMOVUPS(x.at(t, disp), activations[t])
+			}
+			for r := range tileRows {
+				weight := v.register()
+				VMOVUPS(Mem{Base: w, Disp: r*panelBytes + disp}, weight)
+				for t, activation := range activations {
+					VFMADD231PS(weight, activation, sums[t*tileRows+r])
+				}
+			}
+		}
+		move := func(blocks int) {
+			x.move(blocks * 4 * block)
+			ADDQ(I32(blocks*4*block), w)
+		}
+		SHRQ(Imm(1), blocks)
+		JNC(LabelRef(label + "Even"))
+		step(from)
+		move(1)
+		TESTQ(blocks, blocks)
+		JZ(LabelRef(label + "Done"))
+		Label(label + "Even")
+		step(from)
+		step(from + 4*block)
+		for r := range ahead.rows {
+			PREFETCHT1(ahead.at(r, 0))
+		}
+		ADDQ(aheadStep, ahead.base)
+		move(2)
+		DECQ(blocks)
+		JNZ(LabelRef(label + "Even"))
+		Label(label + "Done")
+		for i, sum := range sums {
+			VMOVUPS(sum, Mem{Base: lanes, Disp: i*4*block + from})
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// widenPanel writes the conversion of rows of BF16 to a panel, with registers of 512 bits.
+func widenPanel() {
+	TEXT("widenBF16AVX512", NOSPLIT, "func(panel *float32, w *byte, wStride, rows, blocks int)")
+	Pragma("noescape")
+	Doc("widenBF16AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.")
+	panel, w := Load(Param("panel"), GP64()), Load(Param("w"), GP64())
+	stride, rows := Load(Param("wStride"), GP64()), Load(Param("rows"), GP64())
+	dst, src := GP64(), GP64()
+	step := func(n int) {
+		weights := ZMM()
+		VPMOVZXWD(Mem{Base: src, Disp: 2 * block * n}, weights)
+		VPSLLD(U8(16), weights, weights)
+		VMOVUPS(weights, Mem{Base: dst, Disp: 4 * block * n})
+	}
+	move := func(blocks int) {
+		ADDQ(I32(4*block*blocks), dst)
+		ADDQ(I32(2*block*blocks), src)
+	}
+	Label("row")
+	MOVQ(panel, dst)
+	MOVQ(w, src)
+	blocks := Load(Param("blocks"), GP64())
+	SHRQ(Imm(1), blocks)
+	JNC(LabelRef("even"))
+	step(0)
+	move(1)
+	TESTQ(blocks, blocks)
+	JZ(LabelRef("done"))
+	Label("even")
+	step(0)
+	step(1)
+	move(2)
+	DECQ(blocks)
+	JNZ(LabelRef("even"))
+	Label("done")
+	ADDQ(I32(panelBytes), panel)
+	ADDQ(stride, w)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
