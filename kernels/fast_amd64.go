@@ -47,7 +47,7 @@ func addWeightedFast(acc, weights, values []float32, stride int) {
 // many. Few tokens go by threes, which decode a weight once for three; twos and a one make up the
 // rest.
 func mulRowsFast(dst, x []float32, tokens int, w *Matrix, lo, hi int) {
-	if tokens >= panelTokens {
+	if panelPays(tokens, w) {
 		lo = mulPanels(dst, x, tokens, w, lo, hi)
 	}
 	for t := 0; t < tokens; {

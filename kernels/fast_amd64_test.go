@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // forceGeneric runs the plain twin until restore is called.
@@ -50,22 +51,29 @@ func (multiplyAdds) Do(_, _ int) {
 func BenchmarkMultiplyAdd(b *testing.B) {
 	for _, threads := range []int{1, 2} {
 		onPaths(func(path string) {
-			if !fastPath {
-				return
+			if fastPath {
+				b.Run(fmt.Sprintf("threads=%d/%s", threads, path), func(b *testing.B) {
+					benchmarkMultiplyAdd(b, threads)
+				})
 			}
-			b.Run(fmt.Sprintf("threads=%d/%s", threads, path), func(b *testing.B) {
-				pool := NewPool(threads)
-				defer pool.Close()
-				perItem := 2 * 12 * 8 * multiplyAddLoops
-				if wide {
-					perItem *= 2
-				}
-				for b.Loop() {
-					pool.Run(multiplyAddItems, multiplyAdds{})
-				}
-				flops := float64(multiplyAddItems*perItem) * float64(b.N)
-				b.ReportMetric(flops/1e9/b.Elapsed().Seconds(), "GFLOP/s")
-			})
 		})
 	}
+}
+
+func benchmarkMultiplyAdd(b *testing.B, threads int) {
+	pool := NewPool(threads)
+	defer pool.Close()
+	width := 8
+	if wide {
+		width = 16
+	}
+	best := time.Hour
+	for b.Loop() {
+		start := time.Now()
+		pool.Run(multiplyAddItems, multiplyAdds{})
+		best = min(best, time.Since(start))
+	}
+	flops := float64(2 * 12 * width * multiplyAddLoops * multiplyAddItems)
+	b.ReportMetric(flops/1e9*float64(b.N)/b.Elapsed().Seconds(), "GFLOP/s")
+	b.ReportMetric(flops/1e9/best.Seconds(), "best-GFLOP/s")
 }

@@ -104,7 +104,8 @@ func TestMatMul(t *testing.T) {
 			checkProduct(t, pool, draw(r, n*w.Cols, kind), n, w)
 		}
 	}
-	for _, shape := range [][3]int{{1, 768, 256}, {50, 40, 768}, {97, 9, 1000}, {64, 130, 33}} {
+	for _, shape := range [][3]int{{1, 768, 256}, {50, 40, 768}, {97, 9, 1000}, {64, 130, 33},
+		{9, 13, 2065}} {
 		for _, f := range allFormats {
 			n, rows, cols := shape[0], shape[1], shape[2]
 			w := drawMatrix(r, f, rows, cols, tame)

@@ -168,6 +168,21 @@ func add2x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int,
 //go:noescape
 func add3x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
 
+// widenF32AVX2 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
+//
+//go:noescape
+func widenF32AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+
+// widenBF16AVX2 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
+//
+//go:noescape
+func widenBF16AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+
+// widenF16AVX2 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
+//
+//go:noescape
+func widenF16AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+
 // peakAVX2 does n > 0 times twelve multiply-adds in registers.
 //
 //go:noescape
@@ -201,20 +216,31 @@ func add3x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks in
 //go:noescape
 func add4x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
 
-// peakAVX512 does n > 0 times twelve multiply-adds in registers.
+// widenF32AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
 //
 //go:noescape
-func peakAVX512(n int)
+func widenF32AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
 
 // widenBF16AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
 //
 //go:noescape
 func widenBF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
 
-// reduceAVX2 computes dst[i] = reduce(lanes[16*i:]) for i < n; n > 0.
+// widenF16AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
 //
 //go:noescape
-func reduceAVX2(dst *float32, lanes *float32, n int)
+func widenF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
+
+// peakAVX512 does n > 0 times twelve multiply-adds in registers.
+//
+//go:noescape
+func peakAVX512(n int)
+
+// reduceTileAVX2 reduces lanes [tokens,4,16] to 4 columns of dst, whose rows are dstStride
+// bytes apart; tokens > 0.
+//
+//go:noescape
+func reduceTileAVX2(dst *float32, dstStride int, lanes *float32, tokens int)
 
 // addWeightedAVX2 computes acc[i] = fma(weights[j], values[j*stride+i], acc[i]) for i < elements,
 // in ascending j < n; n > 0, and stride is in bytes.

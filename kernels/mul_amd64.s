@@ -2877,7 +2877,7 @@ TEXT ·add1x4AVX2(SB), NOSPLIT, $0-64
 	VMOVUPS     128(AX), Y2
 	VMOVUPS     192(AX), Y3
 	SHRQ        $0x01, R8
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (SI), Y4
 	VMOVUPS     (DI), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -2892,7 +2892,7 @@ TEXT ·add1x4AVX2(SB), NOSPLIT, $0-64
 	TESTQ       R8, R8
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (SI), Y4
 	VMOVUPS     (DI), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -2917,7 +2917,7 @@ from0Even:
 	ADDQ        $+128, SI
 	ADDQ        $+128, DI
 	DECQ        R8
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS     Y0, (AX)
@@ -2932,7 +2932,7 @@ from0Done:
 	VMOVUPS     160(AX), Y2
 	VMOVUPS     224(AX), Y3
 	SHRQ        $0x01, R8
-	JNC         from32Even
+	JNC         from32Pair
 	VMOVUPS     32(SI), Y4
 	VMOVUPS     32(DI), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -2947,7 +2947,7 @@ from0Done:
 	TESTQ       R8, R8
 	JZ          from32Done
 
-from32Even:
+from32Pair:
 	VMOVUPS     32(SI), Y4
 	VMOVUPS     32(DI), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -2972,7 +2972,7 @@ from32Even:
 	ADDQ        $+128, SI
 	ADDQ        $+128, DI
 	DECQ        R8
-	JNZ         from32Even
+	JNZ         from32Pair
 
 from32Done:
 	VMOVUPS Y0, 32(AX)
@@ -3003,7 +3003,7 @@ TEXT ·add2x4AVX2(SB), NOSPLIT, $0-64
 	VMOVUPS     384(AX), Y6
 	VMOVUPS     448(AX), Y7
 	SHRQ        $0x01, R9
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (DI), Y8
 	VMOVUPS     (DI)(CX*1), Y9
 	VMOVUPS     (R8), Y10
@@ -3023,7 +3023,7 @@ TEXT ·add2x4AVX2(SB), NOSPLIT, $0-64
 	TESTQ       R9, R9
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (DI), Y8
 	VMOVUPS     (DI)(CX*1), Y9
 	VMOVUPS     (R8), Y10
@@ -3058,7 +3058,7 @@ from0Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS     Y0, (AX)
@@ -3081,7 +3081,7 @@ from0Done:
 	VMOVUPS     416(AX), Y6
 	VMOVUPS     480(AX), Y7
 	SHRQ        $0x01, R9
-	JNC         from32Even
+	JNC         from32Pair
 	VMOVUPS     32(DI), Y8
 	VMOVUPS     32(DI)(CX*1), Y9
 	VMOVUPS     32(R8), Y10
@@ -3101,7 +3101,7 @@ from0Done:
 	TESTQ       R9, R9
 	JZ          from32Done
 
-from32Even:
+from32Pair:
 	VMOVUPS     32(DI), Y8
 	VMOVUPS     32(DI)(CX*1), Y9
 	VMOVUPS     32(R8), Y10
@@ -3136,7 +3136,7 @@ from32Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from32Even
+	JNZ         from32Pair
 
 from32Done:
 	VMOVUPS Y0, 32(AX)
@@ -3175,7 +3175,7 @@ TEXT ·add3x4AVX2(SB), NOSPLIT, $0-64
 	VMOVUPS     640(AX), Y10
 	VMOVUPS     704(AX), Y11
 	SHRQ        $0x01, R9
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (DI), Y12
 	VMOVUPS     (DI)(CX*1), Y13
 	VMOVUPS     (DI)(CX*2), Y14
@@ -3200,7 +3200,7 @@ TEXT ·add3x4AVX2(SB), NOSPLIT, $0-64
 	TESTQ       R9, R9
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (DI), Y12
 	VMOVUPS     (DI)(CX*1), Y13
 	VMOVUPS     (DI)(CX*2), Y14
@@ -3245,7 +3245,7 @@ from0Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS     Y0, (AX)
@@ -3276,7 +3276,7 @@ from0Done:
 	VMOVUPS     672(AX), Y10
 	VMOVUPS     736(AX), Y11
 	SHRQ        $0x01, R9
-	JNC         from32Even
+	JNC         from32Pair
 	VMOVUPS     32(DI), Y12
 	VMOVUPS     32(DI)(CX*1), Y13
 	VMOVUPS     32(DI)(CX*2), Y14
@@ -3301,7 +3301,7 @@ from0Done:
 	TESTQ       R9, R9
 	JZ          from32Done
 
-from32Even:
+from32Pair:
 	VMOVUPS     32(DI), Y12
 	VMOVUPS     32(DI)(CX*1), Y13
 	VMOVUPS     32(DI)(CX*2), Y14
@@ -3346,7 +3346,7 @@ from32Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from32Even
+	JNZ         from32Pair
 
 from32Done:
 	VMOVUPS Y0, 32(AX)
@@ -3361,6 +3361,148 @@ from32Done:
 	VMOVUPS Y9, 608(AX)
 	VMOVUPS Y10, 672(AX)
 	VMOVUPS Y11, 736(AX)
+	VZEROUPPER
+	RET
+
+// func widenF32AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX
+TEXT ·widenF32AVX2(SB), NOSPLIT, $0-40
+	MOVQ panel+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ wStride+16(FP), DX
+	MOVQ rows+24(FP), BX
+
+row:
+	MOVQ    AX, SI
+	MOVQ    CX, DI
+	MOVQ    blocks+32(FP), R8
+	SHRQ    $0x01, R8
+	JNC     blockPair
+	VMOVUPS (DI), Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DI), Y0
+	VMOVUPS Y0, 32(SI)
+	ADDQ    $+64, SI
+	ADDQ    $+64, DI
+	TESTQ   R8, R8
+	JZ      blockDone
+
+blockPair:
+	VMOVUPS (DI), Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DI), Y0
+	VMOVUPS Y0, 32(SI)
+	VMOVUPS 64(DI), Y0
+	VMOVUPS Y0, 64(SI)
+	VMOVUPS 96(DI), Y0
+	VMOVUPS Y0, 96(SI)
+	ADDQ    $+128, SI
+	ADDQ    $+128, DI
+	DECQ    R8
+	JNZ     blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX, AVX2
+TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-40
+	VMOVDQU widenBF16<>+0(SB), Y0
+	MOVQ    panel+0(FP), AX
+	MOVQ    w+8(FP), CX
+	MOVQ    wStride+16(FP), DX
+	MOVQ    rows+24(FP), BX
+
+row:
+	MOVQ           AX, SI
+	MOVQ           CX, DI
+	MOVQ           blocks+32(FP), R8
+	SHRQ           $0x01, R8
+	JNC            blockPair
+	VBROADCASTI128 (DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, (SI)
+	VBROADCASTI128 16(DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, 32(SI)
+	ADDQ           $+64, SI
+	ADDQ           $+32, DI
+	TESTQ          R8, R8
+	JZ             blockDone
+
+blockPair:
+	VBROADCASTI128 (DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, (SI)
+	VBROADCASTI128 16(DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, 32(SI)
+	VBROADCASTI128 32(DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, 64(SI)
+	VBROADCASTI128 48(DI), Y1
+	VPSHUFB        Y0, Y1, Y1
+	VMOVUPS        Y1, 96(SI)
+	ADDQ           $+128, SI
+	ADDQ           $+64, DI
+	DECQ           R8
+	JNZ            blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func widenF16AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX, F16C
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-40
+	MOVQ panel+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ wStride+16(FP), DX
+	MOVQ rows+24(FP), BX
+
+row:
+	MOVQ      AX, SI
+	MOVQ      CX, DI
+	MOVQ      blocks+32(FP), R8
+	SHRQ      $0x01, R8
+	JNC       blockPair
+	VCVTPH2PS (DI), Y0
+	VMOVUPS   Y0, (SI)
+	VCVTPH2PS 16(DI), Y0
+	VMOVUPS   Y0, 32(SI)
+	ADDQ      $+64, SI
+	ADDQ      $+32, DI
+	TESTQ     R8, R8
+	JZ        blockDone
+
+blockPair:
+	VCVTPH2PS (DI), Y0
+	VMOVUPS   Y0, (SI)
+	VCVTPH2PS 16(DI), Y0
+	VMOVUPS   Y0, 32(SI)
+	VCVTPH2PS 32(DI), Y0
+	VMOVUPS   Y0, 64(SI)
+	VCVTPH2PS 48(DI), Y0
+	VMOVUPS   Y0, 96(SI)
+	ADDQ      $+128, SI
+	ADDQ      $+64, DI
+	DECQ      R8
+	JNZ       blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -3417,7 +3559,7 @@ TEXT ·add1x4AVX512(SB), NOSPLIT, $0-64
 	VMOVUPS     128(AX), Z2
 	VMOVUPS     192(AX), Z3
 	SHRQ        $0x01, R8
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (SI), Z4
 	VMOVUPS     (DI), Z5
 	VFMADD231PS Z5, Z4, Z0
@@ -3432,7 +3574,7 @@ TEXT ·add1x4AVX512(SB), NOSPLIT, $0-64
 	TESTQ       R8, R8
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (SI), Z4
 	VMOVUPS     (DI), Z5
 	VFMADD231PS Z5, Z4, Z0
@@ -3457,7 +3599,7 @@ from0Even:
 	ADDQ        $+128, SI
 	ADDQ        $+128, DI
 	DECQ        R8
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS Z0, (AX)
@@ -3488,7 +3630,7 @@ TEXT ·add2x4AVX512(SB), NOSPLIT, $0-64
 	VMOVUPS     384(AX), Z6
 	VMOVUPS     448(AX), Z7
 	SHRQ        $0x01, R9
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (DI), Z8
 	VMOVUPS     (DI)(CX*1), Z9
 	VMOVUPS     (R8), Z10
@@ -3508,7 +3650,7 @@ TEXT ·add2x4AVX512(SB), NOSPLIT, $0-64
 	TESTQ       R9, R9
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (DI), Z8
 	VMOVUPS     (DI)(CX*1), Z9
 	VMOVUPS     (R8), Z10
@@ -3543,7 +3685,7 @@ from0Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS Z0, (AX)
@@ -3582,7 +3724,7 @@ TEXT ·add3x4AVX512(SB), NOSPLIT, $0-64
 	VMOVUPS     640(AX), Z10
 	VMOVUPS     704(AX), Z11
 	SHRQ        $0x01, R9
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -3607,7 +3749,7 @@ TEXT ·add3x4AVX512(SB), NOSPLIT, $0-64
 	TESTQ       R9, R9
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -3652,7 +3794,7 @@ from0Even:
 	ADDQ        $+128, DI
 	ADDQ        $+128, R8
 	DECQ        R9
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS Z0, (AX)
@@ -3699,7 +3841,7 @@ TEXT ·add4x4AVX512(SB), NOSPLIT, $0-64
 	VMOVUPS     896(AX), Z14
 	VMOVUPS     960(AX), Z15
 	SHRQ        $0x01, R10
-	JNC         from0Even
+	JNC         from0Pair
 	VMOVUPS     (R8), Z16
 	VMOVUPS     (R8)(CX*1), Z17
 	VMOVUPS     (R8)(CX*2), Z18
@@ -3729,7 +3871,7 @@ TEXT ·add4x4AVX512(SB), NOSPLIT, $0-64
 	TESTQ       R10, R10
 	JZ          from0Done
 
-from0Even:
+from0Pair:
 	VMOVUPS     (R8), Z16
 	VMOVUPS     (R8)(CX*1), Z17
 	VMOVUPS     (R8)(CX*2), Z18
@@ -3784,7 +3926,7 @@ from0Even:
 	ADDQ        $+128, R8
 	ADDQ        $+128, R9
 	DECQ        R10
-	JNZ         from0Even
+	JNZ         from0Pair
 
 from0Done:
 	VMOVUPS Z0, (AX)
@@ -3803,6 +3945,127 @@ from0Done:
 	VMOVUPS Z13, 832(AX)
 	VMOVUPS Z14, 896(AX)
 	VMOVUPS Z15, 960(AX)
+	VZEROUPPER
+	RET
+
+// func widenF32AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·widenF32AVX512(SB), NOSPLIT, $0-40
+	MOVQ panel+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ wStride+16(FP), DX
+	MOVQ rows+24(FP), BX
+
+row:
+	MOVQ    AX, SI
+	MOVQ    CX, DI
+	MOVQ    blocks+32(FP), R8
+	SHRQ    $0x01, R8
+	JNC     blockPair
+	VMOVUPS (DI), Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $+64, SI
+	ADDQ    $+64, DI
+	TESTQ   R8, R8
+	JZ      blockDone
+
+blockPair:
+	VMOVUPS (DI), Z0
+	VMOVUPS Z0, (SI)
+	VMOVUPS 64(DI), Z0
+	VMOVUPS Z0, 64(SI)
+	ADDQ    $+128, SI
+	ADDQ    $+128, DI
+	DECQ    R8
+	JNZ     blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·widenBF16AVX512(SB), NOSPLIT, $0-40
+	VMOVDQU widenBF16<>+0(SB), Y0
+	MOVQ    panel+0(FP), AX
+	MOVQ    w+8(FP), CX
+	MOVQ    wStride+16(FP), DX
+	MOVQ    rows+24(FP), BX
+
+row:
+	MOVQ      AX, SI
+	MOVQ      CX, DI
+	MOVQ      blocks+32(FP), R8
+	SHRQ      $0x01, R8
+	JNC       blockPair
+	VPMOVZXWD (DI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (SI)
+	ADDQ      $+64, SI
+	ADDQ      $+32, DI
+	TESTQ     R8, R8
+	JZ        blockDone
+
+blockPair:
+	VPMOVZXWD (DI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (SI)
+	VPMOVZXWD 32(DI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, 64(SI)
+	ADDQ      $+128, SI
+	ADDQ      $+64, DI
+	DECQ      R8
+	JNZ       blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func widenF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·widenF16AVX512(SB), NOSPLIT, $0-40
+	MOVQ panel+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ wStride+16(FP), DX
+	MOVQ rows+24(FP), BX
+
+row:
+	MOVQ      AX, SI
+	MOVQ      CX, DI
+	MOVQ      blocks+32(FP), R8
+	SHRQ      $0x01, R8
+	JNC       blockPair
+	VCVTPH2PS (DI), Z0
+	VMOVUPS   Z0, (SI)
+	ADDQ      $+64, SI
+	ADDQ      $+32, DI
+	TESTQ     R8, R8
+	JZ        blockDone
+
+blockPair:
+	VCVTPH2PS (DI), Z0
+	VMOVUPS   Z0, (SI)
+	VCVTPH2PS 32(DI), Z0
+	VMOVUPS   Z0, 64(SI)
+	ADDQ      $+128, SI
+	ADDQ      $+64, DI
+	DECQ      R8
+	JNZ       blockPair
+
+blockDone:
+	ADDQ $+2048, AX
+	ADDQ DX, CX
+	DECQ BX
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -3842,70 +4105,44 @@ loop:
 	VZEROUPPER
 	RET
 
-// func widenBF16AVX512(panel *float32, w *byte, wStride int, rows int, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·widenBF16AVX512(SB), NOSPLIT, $0-40
-	MOVQ panel+0(FP), AX
-	MOVQ w+8(FP), CX
-	MOVQ wStride+16(FP), DX
-	MOVQ rows+24(FP), BX
-
-row:
-	MOVQ      AX, SI
-	MOVQ      CX, DI
-	MOVQ      blocks+32(FP), R8
-	SHRQ      $0x01, R8
-	JNC       even
-	VPMOVZXWD (DI), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, (SI)
-	ADDQ      $+64, SI
-	ADDQ      $+32, DI
-	TESTQ     R8, R8
-	JZ        done
-
-even:
-	VPMOVZXWD (DI), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, (SI)
-	VPMOVZXWD 32(DI), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, 64(SI)
-	ADDQ      $+128, SI
-	ADDQ      $+64, DI
-	DECQ      R8
-	JNZ       even
-
-done:
-	ADDQ $+2048, AX
-	ADDQ DX, CX
-	DECQ BX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func reduceAVX2(dst *float32, lanes *float32, n int)
+// func reduceTileAVX2(dst *float32, dstStride int, lanes *float32, tokens int)
 // Requires: AVX
-TEXT ·reduceAVX2(SB), NOSPLIT, $0-24
+TEXT ·reduceTileAVX2(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), AX
-	MOVQ lanes+8(FP), CX
-	MOVQ n+16(FP), DX
+	MOVQ dstStride+8(FP), CX
+	MOVQ lanes+16(FP), DX
+	MOVQ tokens+24(FP), BX
 
-loop:
-	VMOVUPS      (CX), Y0
-	VMOVUPS      32(CX), Y1
+token:
+	VMOVUPS      (DX), Y0
+	VMOVUPS      32(DX), Y1
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      96(DX), Y3
+	VMOVUPS      128(DX), Y4
+	VMOVUPS      160(DX), Y5
+	VMOVUPS      192(DX), Y6
+	VMOVUPS      224(DX), Y7
 	VADDPS       Y1, Y0, Y0
+	VADDPS       Y3, Y2, Y2
+	VPERM2F128   $0x21, Y2, Y0, Y1
+	VBLENDPS     $0xf0, Y2, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VPERM2F128   $0x21, Y6, Y4, Y5
+	VBLENDPS     $0xf0, Y6, Y4, Y4
+	VADDPS       Y5, Y4, Y4
+	VSHUFPS      $0x4e, Y4, Y0, Y1
+	VBLENDPS     $0xcc, Y4, Y0, Y0
+	VADDPS       Y1, Y0, Y0
+	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVHLPS     X0, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDSS       X1, X0, X0
-	VMOVSS       X0, (AX)
-	ADDQ         $0x40, CX
-	ADDQ         $0x04, AX
-	DECQ         DX
-	JNZ          loop
+	VUNPCKLPS    X1, X0, X1
+	VMOVUPS      X1, (AX)
+	ADDQ         $+256, DX
+	ADDQ         CX, AX
+	DECQ         BX
+	JNZ          token
 	VZEROUPPER
 	RET
 

@@ -3,9 +3,13 @@ package kernels
 import "unsafe"
 
 const (
-	// panelTokens is from how many tokens on it pays to decode weights into memory.
-	panelTokens = 8
-	panelCols   = 512 // kernels/gen knows that rows of a panel are 2 KiB apart
+	// From how many tokens on it pays to decode weights into memory. Formats of 16 bits are cheap
+	// for an AVX2 tile to decode by itself: with those it pays where the activations of a tile's
+	// three tokens, of more than panelCols16 columns, are too long for a first-level cache.
+	panelTokens   = 4
+	panelTokens16 = 8
+	panelCols16   = 2048
+	panelCols     = 512 // kernels/gen knows that rows of a panel are 2 KiB apart
 	// A panel's weights take 16 KiB and stay in the first-level cache. With fewer rows activations
 	// would be read more often from the second level.
 	panelTiles = 2
@@ -23,7 +27,6 @@ const (
 type panel struct {
 	weights [panelRows * panelCols]float32                     // decoded
 	lanes   [panelTiles][tileTokens * tileRows * lanes]float32 // [tokens, tileRows, 16]
-	sums    [tileTokens][tileRows]float32                      // of one tile of rows
 	x       [lanes]float32                                     // the tail of a token, padded
 }
 
@@ -31,6 +34,14 @@ type panel struct {
 func newPanel(memory *[unsafe.Sizeof(panel{}) + cacheLine]byte) *panel {
 	at := -uintptr(unsafe.Pointer(memory)) % cacheLine
 	return (*panel)(unsafe.Pointer(&memory[at]))
+}
+
+// panelPays says whether the product with so many tokens is faster from panels.
+func panelPays(tokens int, w *Matrix) bool {
+	if !wide && (w.Format == BF16 || w.Format == F16) {
+		return tokens >= panelTokens16 && w.Cols > panelCols16
+	}
+	return tokens >= panelTokens
 }
 
 // mulPanels is mulRows for rows from lo on in whole tiles; it returns the first row that is left.
@@ -64,22 +75,23 @@ func (p *panel) mul(dst, x []float32, tokens int, w *Matrix, r, rows int) {
 		p.addTails(x, tokens, w, r, rows)
 	}
 	for i := range rows / tileRows {
-		reduceAVX2(&p.sums[0][0], &p.lanes[i][0], tokens*tileRows)
-		for t := range tokens {
-			copy(dst[t*w.Rows+r+i*tileRows:], p.sums[t][:])
-		}
+		reduceTileAVX2(&dst[r+i*tileRows], 4*w.Rows, &p.lanes[i][0], tokens)
 	}
 }
 
 // decode writes n weights of each of some rows, from a column on.
 func (p *panel) decode(w *Matrix, r, rows, from, n int) {
-	if wide && w.Format == BF16 {
-		at := &w.Data[r*w.stride()+w.Format.Bytes(from)]
-		widenBF16AVX512(&p.weights[0], at, w.stride(), rows, n/lanes)
+	if w.Format > F16 {
+		for i := range rows {
+			decodeFast(p.weights[i*panelCols:][:n], w, r+i, from, 0)
+		}
 		return
 	}
-	for i := range rows {
-		decodeFast(p.weights[i*panelCols:][:n], w, r+i, from, 0)
+	dst, src := &p.weights[0], &w.Data[r*w.stride()+w.Format.Bytes(from)]
+	if wide {
+		widenAVX512(w.Format, dst, src, w.stride(), rows, n/lanes)
+	} else {
+		widenAVX2(w.Format, dst, src, w.stride(), rows, n/lanes)
 	}
 }
 
@@ -172,5 +184,27 @@ func addAVX512(tokens int, lanes, x *float32, xStride int, w *float32, blocks in
 		add3x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
 	default:
 		add4x4AVX512(lanes, x, xStride, w, blocks, a.base, a.stride, a.step)
+	}
+}
+
+func widenAVX2(f Format, panel *float32, w *byte, stride, rows, blocks int) {
+	switch f {
+	case F32:
+		widenF32AVX2(panel, w, stride, rows, blocks)
+	case BF16:
+		widenBF16AVX2(panel, w, stride, rows, blocks)
+	case F16:
+		widenF16AVX2(panel, w, stride, rows, blocks)
+	}
+}
+
+func widenAVX512(f Format, panel *float32, w *byte, stride, rows, blocks int) {
+	switch f {
+	case F32:
+		widenF32AVX512(panel, w, stride, rows, blocks)
+	case BF16:
+		widenBF16AVX512(panel, w, stride, rows, blocks)
+	case F16:
+		widenF16AVX512(panel, w, stride, rows, blocks)
 	}
 }

@@ -1,4 +1,4 @@
-// Command gen writes the AVX2 kernels of package kernels and their Go declarations: with -part mul
+// Command gen writes the AVX2 and AVX-512 kernels of package kernels and their Go declarations: with -part mul
 // mul_amd64.s, the matrix products, with -part attend attend_amd64.s, the inner loops of attention.
 // Run it by `go generate` in that package.
 package main
@@ -33,15 +33,16 @@ func main() {
 
 // products writes the matrix products.
 func products() {
-	for _, f := range []format{f32{}, newBF16(), f16{}, newE4M3(), newMXFP4()} {
+	unscaled := []format{f32{}, newBF16(), f16{}}
+	for _, f := range append(unscaled, newE4M3(), newMXFP4()) {
 		mul(f, 1, 1) // what the others leave over
 		mul(f, 1, 4) // one token: four rows hide the latency of the additions
 		mul(f, 2, 2)
 		mul(f, 3, 2) // many tokens: twelve sums, two decoded weights, one activation
 		decode(f)
 	}
-	panelTiles()
-	reduce()
+	panelTiles(unscaled...)
+	reduceTiles()
 	addWeighted()
 }
 

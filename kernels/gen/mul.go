@@ -162,23 +162,3 @@ func reduced(sum [2]VecVirtual) VecVirtual {
 	VADDSS(high, low, low) // ... + lane l+1
 	return low.(VecVirtual)
 }
-
-// reduce writes the reduction of sums that lie in memory.
-func reduce() {
-	TEXT("reduceAVX2", NOSPLIT, "func(dst, lanes *float32, n int)")
-	Pragma("noescape")
-	Doc("reduceAVX2 computes dst[i] = reduce(lanes[16*i:]) for i < n; n > 0.")
-	dst, lanes := Load(Param("dst"), GP64()), Load(Param("lanes"), GP64())
-	n := Load(Param("n"), GP64())
-	Label("loop")
-	sum := [2]VecVirtual{YMM(), YMM()}
-	VMOVUPS(Mem{Base: lanes}, sum[0])
-	VMOVUPS(Mem{Base: lanes, Disp: registerBytes}, sum[1])
-	VMOVSS(reduced(sum), Mem{Base: dst})
-	ADDQ(Imm(4*block), lanes)
-	ADDQ(Imm(4), dst)
-	DECQ(n)
-	JNZ(LabelRef("loop"))
-	VZEROUPPER()
-	RET()
-}

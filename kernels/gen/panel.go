@@ -24,8 +24,9 @@ type vectors struct {
 }
 
 // panelTiles writes the tiles that multiply decoded weights. Twelve sums, three activations and a
-// weight take the sixteen registers of AVX2.
-func panelTiles() {
+// weight take the sixteen registers of AVX2. Formats without scales have their own decoders here:
+// a panel's are short.
+func panelTiles(unscaled ...format) {
 	for _, v := range []vectors{
 		{"AVX2", func() VecVirtual { return YMM() }, 32, 3},
 		{"AVX512", func() VecVirtual { return ZMM() }, 64, 4},
@@ -33,9 +34,11 @@ func panelTiles() {
 		for tokens := range v.tokens {
 			add(v, 1+tokens)
 		}
+		for _, f := range unscaled {
+			widenPanel(v, f)
+		}
 		peak(v)
 	}
-	widenPanel()
 }
 
 // add writes a product that begins with the lanes it finds and leaves lanes, of weights that were
@@ -58,7 +61,6 @@ func add(v vectors, tokens int) {
 		stride: Load(Param("aheadStride"), GP64())}
 	aheadStep := Load(Param("aheadStep"), GP64())
 	for from := 0; from < 4*block; from += v.bytes {
-		label := fmt.Sprintf("from%d", from)
 		x := pointers{rows: tokens, base: Load(Param("x"), GP64()), stride: xStride, stride3: xStride3}
 		w, blocks := Load(Param("w"), GP64()), Load(Param("blocks"), GP64())
 		sums := make([]VecVirtual, tileRows*tokens)
@@ -66,41 +68,31 @@ func add(v vectors, tokens int) {
 			sums[i] = v.register()
 			VMOVUPS(Mem{Base: lanes, Disp: i*4*block + from}, sums[i])
 		}
-		step := func(disp int) {
+		step := func(n int) {
+			at := 4*block*n + from
 			activations := make([]VecVirtual, tokens)
 			for t := range activations {
 				activations[t] = v.register()
-				VMOVUPS(x.at(t, disp), activations[t])
+				VMOVUPS(x.at(t, at), activations[t])
 			}
 			for r := range tileRows {
 				weight := v.register()
-				VMOVUPS(Mem{Base: w, Disp: r*panelBytes + disp}, weight)
+				VMOVUPS(Mem{Base: w, Disp: r*panelBytes + at}, weight)
 				for t, activation := range activations {
 					VFMADD231PS(weight, activation, sums[t*tileRows+r])
 				}
 			}
 		}
-		move := func(blocks int) {
-			x.move(blocks * 4 * block)
-			ADDQ(I32(blocks*4*block), w)
+		prefetch := func() {
+			for r := range ahead.rows {
+				PREFETCHT1(ahead.at(r, 0))
+			}
+			ADDQ(aheadStep, ahead.base)
 		}
-		SHRQ(Imm(1), blocks)
-		JNC(LabelRef(label + "Even"))
-		step(from)
-		move(1)
-		TESTQ(blocks, blocks)
-		JZ(LabelRef(label + "Done"))
-		Label(label + "Even")
-		step(from)
-		step(from + 4*block)
-		for r := range ahead.rows {
-			PREFETCHT1(ahead.at(r, 0))
-		}
-		ADDQ(aheadStep, ahead.base)
-		move(2)
-		DECQ(blocks)
-		JNZ(LabelRef(label + "Even"))
-		Label(label + "Done")
+		inPairs(fmt.Sprintf("from%d", from), blocks, step, prefetch, func(blocks int) {
+			x.move(4 * block * blocks)
+			ADDQ(I32(4*block*blocks), w)
+		})
 		for i, sum := range sums {
 			VMOVUPS(sum, Mem{Base: lanes, Disp: i*4*block + from})
 		}
@@ -109,45 +101,72 @@ func add(v vectors, tokens int) {
 	RET()
 }
 
-// widenPanel writes the conversion of rows of BF16 to a panel, with registers of 512 bits.
-func widenPanel() {
-	TEXT("widenBF16AVX512", NOSPLIT, "func(panel *float32, w *byte, wStride, rows, blocks int)")
+// widenPanel writes the conversion of rows of a format without scales.
+func widenPanel(v vectors, f format) {
+	name := "widen" + f.name() + v.name
+	TEXT(name, NOSPLIT, "func(panel *float32, w *byte, wStride, rows, blocks int)")
 	Pragma("noescape")
-	Doc("widenBF16AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.")
+	Doc(name + " decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.")
+	if f, ok := f.(*bf16); ok {
+		f.begin(true)
+	}
 	panel, w := Load(Param("panel"), GP64()), Load(Param("w"), GP64())
 	stride, rows := Load(Param("wStride"), GP64()), Load(Param("rows"), GP64())
 	dst, src := GP64(), GP64()
 	step := func(n int) {
-		weights := ZMM()
-		VPMOVZXWD(Mem{Base: src, Disp: 2 * block * n}, weights)
-		VPSLLD(U8(16), weights, weights)
-		VMOVUPS(weights, Mem{Base: dst, Disp: 4 * block * n})
-	}
-	move := func(blocks int) {
-		ADDQ(I32(4*block*blocks), dst)
-		ADDQ(I32(2*block*blocks), src)
+		for from := 4 * block * n; from < 4*block*(n+1); from += v.bytes {
+			at := Mem{Base: src, Disp: from / registerBytes * f.halfBytes()}
+			VMOVUPS(v.load(f, at), Mem{Base: dst, Disp: from})
+		}
 	}
 	Label("row")
 	MOVQ(panel, dst)
 	MOVQ(w, src)
-	blocks := Load(Param("blocks"), GP64())
-	SHRQ(Imm(1), blocks)
-	JNC(LabelRef("even"))
-	step(0)
-	move(1)
-	TESTQ(blocks, blocks)
-	JZ(LabelRef("done"))
-	Label("even")
-	step(0)
-	step(1)
-	move(2)
-	DECQ(blocks)
-	JNZ(LabelRef("even"))
-	Label("done")
+	inPairs("block", Load(Param("blocks"), GP64()), step, func() {}, func(blocks int) {
+		ADDQ(I32(4*block*blocks), dst)
+		ADDQ(I32(2*f.halfBytes()*blocks), src)
+	})
 	ADDQ(I32(panelBytes), panel)
 	ADDQ(stride, w)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
+}
+
+// load returns a register of weights as float32.
+func (v vectors) load(f format, m Mem) Op {
+	if v.bytes == registerBytes {
+		return inRegister(f.load(m, 0))
+	}
+	w := v.register()
+	switch f.(type) {
+	case *bf16:
+		VPMOVZXWD(m, w)
+		VPSLLD(U8(16), w, w)
+	case f16:
+		VCVTPH2PS(m, w)
+	default:
+		VMOVUPS(m, w)
+	}
+	return w
+}
+
+// inPairs writes a loop over blocks, of which there is at least one: step is called with 0, and in
+// a pair also with 1.
+func inPairs(label string, blocks Register, step func(n int), pair func(), move func(blocks int)) {
+	SHRQ(Imm(1), blocks)
+	JNC(LabelRef(label + "Pair"))
+	step(0)
+	move(1)
+	TESTQ(blocks, blocks)
+	JZ(LabelRef(label + "Done"))
+	Label(label + "Pair")
+	step(0)
+	step(1)
+	pair()
+	move(2)
+	DECQ(blocks)
+	JNZ(LabelRef(label + "Pair"))
+	Label(label + "Done")
 }

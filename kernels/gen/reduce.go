@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -69,4 +71,28 @@ func reduceKeys(acc [][2]VecVirtual) Op {
 	VEXTRACTF128(U8(1), sums, high)
 	VUNPCKLPS(high, sums.AsX(), high)
 	return high
+}
+
+// reduceTiles writes the reduction of a panel's lanes.
+func reduceTiles() {
+	TEXT("reduceTileAVX2", NOSPLIT, "func(dst *float32, dstStride int, lanes *float32, tokens int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("reduceTileAVX2 reduces lanes [tokens,%d,16] to %d columns of dst, whose rows are dstStride",
+		tileRows, tileRows), "bytes apart; tokens > 0.")
+	dst, stride := Load(Param("dst"), GP64()), Load(Param("dstStride"), GP64())
+	lanes, tokens := Load(Param("lanes"), GP64()), Load(Param("tokens"), GP64())
+	Label("token")
+	acc := sums(1, tileRows)
+	for r, sum := range acc[0] {
+		for h := range sum {
+			VMOVUPS(Mem{Base: lanes, Disp: r*4*block + h*registerBytes}, sum[h])
+		}
+	}
+	VMOVUPS(reduceKeys(acc[0]), Mem{Base: dst})
+	ADDQ(I32(tileRows*4*block), lanes)
+	ADDQ(stride, dst)
+	DECQ(tokens)
+	JNZ(LabelRef("token"))
+	VZEROUPPER()
+	RET()
 }
