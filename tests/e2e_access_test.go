@@ -37,6 +37,10 @@ func TestKeys(t *testing.T) {
 			t.Errorf("command line %q, %v", line, err)
 		}
 	}
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", c.worker(1)))
+	if err != nil || strings.Contains(string(environ), "sk-") {
+		t.Errorf("a worker's environment has a key, %v", err)
+	}
 	code, stdout, stderr := c.box.run(t, "status", "--url", c.url, "--api-key", "sk-two")
 	if code != 0 || !strings.Contains(stdout, "worker-1") {
 		t.Errorf("status with a key: exit code %d, %s%s", code, stdout, stderr)

@@ -91,7 +91,7 @@ func (f *upCommand) config(ctx context.Context, c *cli) (local.Config, error) {
 	}
 	logging := []string{"--log-level", level.String(), "--log-format", log.Format}
 	cfg = local.Config{
-		Executable: executable, Env: slices.Concat(childEnv(), f.env(), f.hubEnv()),
+		Executable: executable, Env: append(childEnv(), f.hubEnv()...), FrontEnv: f.env(),
 		Dir: filepath.Join(cache, local.DirName(f.Listen)), Listen: f.Listen,
 		Workers: f.Workers, Experts: copies * experts, ExpertBytes: int64(copies) * bytes,
 		Coordinator: append(f.coordinatorArgs(string(where), name), logging...),

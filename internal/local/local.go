@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +21,10 @@ import (
 
 // Config describes a cluster on this machine.
 type Config struct {
-	// Executable is this binary, Env the environment of its children.
-	Executable string
-	Env        []string
+	// Executable is this binary, Env the environment of its children. The
+	// coordinator's has FrontEnv too: secrets that workers have no use for.
+	Executable    string
+	Env, FrontEnv []string
 	// Dir holds the registry's files; those of the last run are removed first.
 	// Clusters that run at the same time need directories of their own.
 	Dir string
@@ -145,7 +147,9 @@ func (cfg *Config) start(etcd string) []*child {
 		return append(append([]string{command, "--id", id}, common...), more...)
 	}
 	front := []string{"--listen", cfg.Listen, "--min-workers", strconv.Itoa(cfg.Workers)}
-	children := []*child{startChild(cfg, "coordinator",
+	secrets := *cfg
+	secrets.Env = slices.Concat(cfg.Env, cfg.FrontEnv)
+	children := []*child{startChild(&secrets, "coordinator",
 		args("coordinator", "coordinator-1", append(front, cfg.Coordinator...)...)...)}
 	for i := range cfg.Workers {
 		id := fmt.Sprintf("worker-%d", i+1)
