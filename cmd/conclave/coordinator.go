@@ -16,6 +16,10 @@ import (
 // maxDraftTokens is more guesses than ever come true together; each costs a row.
 const maxDraftTokens = 16
 
+// maxStepRows is far more than any machine gains from; memory for a step is taken
+// at start.
+const maxStepRows = 1 << 16
+
 // serveFlags are the coordinator's settings that conclave up shares.
 type serveFlags struct {
 	ModelName     string        `help:"Name under which clients know the model; default: the directory's name."`
@@ -48,7 +52,7 @@ func (f *serveFlags) validate() error {
 	return cmp.Or(f.apiFlags.validate(), f.traceFlags.validate(),
 		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
 		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
-		notNegative("max-rows", f.MaxRows), notNegative("max-running", f.MaxRunning),
+		atMost("max-rows", f.MaxRows, maxStepRows), notNegative("max-running", f.MaxRunning),
 		atLeastOne("replicas", f.Replicas), notNegative("hedge-after", f.HedgeAfter),
 		notNegative("max-waiting", f.MaxWaiting), notNegative("call-timeout", f.CallTimeout),
 		notNegative("patience", f.Patience), notNegative("drain-timeout", f.DrainTimeout))
