@@ -46,6 +46,15 @@ func (h *Health) Missed(now int64) (ejected bool) {
 	return true
 }
 
+// Late takes in, at the time now, an answer that came too late. On probation the
+// worker stays ejected, for longer, also if nobody was waiting for that answer any
+// more and so nobody missed it.
+func (h *Health) Late(now int64) {
+	if h.probation {
+		h.Missed(now)
+	}
+}
+
 // Answered takes in an answer in time.
 func (h *Health) Answered() {
 	h.misses = 0

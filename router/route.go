@@ -82,12 +82,13 @@ func (r *Route) Again(t *Table, layer int, states []State) (missing int) {
 }
 
 // Also asks others for the experts of a call that is late, but may still
-// answer, and reports whether there is anybody to ask for any of them. The
-// late one is to be excluded by its state.
+// answer, and reports whether there is anybody to ask for any of them. Whoever
+// is late with them is to be excluded by its state, and a call is to be given
+// once only: then nobody is asked twice, and all are in the end.
 func (r *Route) Also(t *Table, layer, call int, states []State) bool {
 	r.balance.begin(len(t.Holders), len(t.replicas[layer]), states)
 	for _, e := range r.Calls[call].Experts {
-		if at := r.slotOf[e]; r.Slots[at].Call < 0 && r.asked[at] == 1 {
+		if r.Slots[r.slotOf[e]].Call < 0 {
 			r.balance.add(int(e), t.replicas[layer][e], states)
 		}
 	}

@@ -17,6 +17,7 @@ type call struct {
 	rows    int
 	bytes   int64 // of the experts
 	sent    time.Time
+	asked   int64         // sent, as the router reads it
 	limit   time.Duration // after which it is late
 	// timer cuts the lane unless it is stopped; it runs while the answer is due.
 	timer *time.Timer

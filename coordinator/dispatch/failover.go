@@ -11,6 +11,28 @@ import (
 // has not changed: its news may still be on their way.
 const retryRefused = 20 * time.Millisecond
 
+// outage is how long nobody could be asked for some expert of a layer. The time of
+// calls that fail in the end is no part of it.
+type outage struct {
+	began time.Time // moved forward by the time of calls between
+	ended time.Time // zero while it lasts
+}
+
+// begin takes in that somebody is missing now, and returns since when, in all.
+func (o *outage) begin(now time.Time) time.Time {
+	switch {
+	case o.began.IsZero():
+		o.began = now
+	case !o.ended.IsZero():
+		o.began = o.began.Add(now.Sub(o.ended))
+	}
+	o.ended = time.Time{}
+	return o.began
+}
+
+// end takes in that everybody is asked.
+func (o *outage) end(now time.Time) { o.ended = now }
+
 // reroute asks others for the experts that nobody is asked for any more, by the
 // newest table. Where there is nobody, it returns until when to wait for
 // news, while there is patience left.

@@ -62,7 +62,7 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 	f := &d.flights[micro]
 	f.away = false
 	defer d.finish(f)
-	var began time.Time // when somebody was missing first
+	var missed outage
 	for {
 		d.absorb(ctx, f)
 		switch {
@@ -77,18 +77,15 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 		wake := d.double(f)
 		var changed <-chan struct{}
 		if f.route.Unasked() {
-			if began.IsZero() {
-				began = time.Now()
-			}
-			left, err := d.reroute(f, began)
+			left, err := d.reroute(f, missed.begin(time.Now()))
 			if err != nil {
 				return err
 			}
-			if f.route.Unasked() {
-				wake, changed = earlier(wake, left), f.at.changed
-			} else {
+			if !f.route.Unasked() {
+				missed.end(time.Now())
 				continue // to look at the limits of the new calls
 			}
+			wake, changed = earlier(wake, left), f.at.changed
 		}
 		if err := d.wait(ctx, f, wake, changed); err != nil {
 			return err
@@ -146,7 +143,8 @@ func (d *Dispatcher) launch(f *flight) {
 		d.budget.Called()
 		d.totals.calls.Add(1)
 		now := time.Now()
-		hedge, deadline := l.record.limits(len(c.Rows), d.epoch.at(now), d.limits)
+		k.asked = d.epoch.at(now)
+		hedge, deadline := l.record.limits(len(c.Rows), k.asked, d.limits)
 		a := attempt{lane: l, call: k, live: true, deadline: now.Add(deadline)}
 		if hedge > 0 {
 			a.hedge = now.Add(hedge)

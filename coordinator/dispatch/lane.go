@@ -252,7 +252,7 @@ func (l *lane) hear(r *wire.Response, answered *time.Time) (spare *wire.Response
 	if r.Status != wire.StatusOK {
 		bytes = 0 // nothing was computed
 	}
-	l.record.answered(c.rows, bytes, c.span, c.limit)
+	l.record.answered(c, bytes)
 	l.overLocked(c)
 	return spare, nil
 }

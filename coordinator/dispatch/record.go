@@ -32,15 +32,18 @@ func (r *record) limits(rows int, now int64, l router.Limits) (hedge, deadline t
 	return time.Duration(h), time.Duration(d)
 }
 
-// answered takes in an answer to a call with so many rows and bytes of experts.
-func (r *record) answered(rows int, bytes int64, s span, limit time.Duration) {
-	r.hops.add(s)
+// answered takes in the answer to a call, for which so many bytes of experts were
+// worked through.
+func (r *record) answered(c *call, bytes int64) {
+	r.hops.add(c.span)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pace.Answered(rows, int64(s.took))
-	r.pace.Worked(bytes, int64(s.compute))
-	if s.took <= limit {
+	r.pace.Answered(c.rows, int64(c.span.took))
+	r.pace.Worked(bytes, int64(c.span.compute))
+	if c.span.took <= c.limit {
 		r.health.Answered()
+	} else {
+		r.health.Late(c.asked + int64(c.span.took))
 	}
 }
 

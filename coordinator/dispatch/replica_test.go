@@ -335,3 +335,73 @@ func TestStormOfLateness(t *testing.T) {
 		t.Errorf("more than one call in twenty was hedged: %+v", totals)
 	}
 }
+
+// Two of three replicas stand still: the third is asked, though the first call has
+// been doubled already, to the other one of the two.
+func TestTwoFrozenWorkers(t *testing.T) {
+	r := newRig(t, nil)
+	a, b, c := startFake(t, "a"), startFake(t, "b"), startFake(t, "c")
+	for _, f := range []*fakeWorker{a, b, c} {
+		r.serve(f, 0, 1, 2, 3)
+	}
+	r.awaitLanes()
+	r.known()
+	gate := make(chan struct{})
+	defer close(gate)
+	a.does(holdUp(gate))
+	b.does(holdUp(gate))
+	for range 3 {
+		r.check()
+	}
+	if h := r.d.Hops(); h["a"].Failures+h["b"].Failures > 0 {
+		t.Errorf("lanes had to be cut: %+v", h)
+	}
+}
+
+// The time that calls take is no time in which nobody could be asked: when one
+// fails late, the others are asked all the same.
+func TestSlowFailureLeavesPatience(t *testing.T) {
+	const patience = 300 * time.Millisecond
+	r := newRig(t, func(c *Config) { c.Patience = patience })
+	a, b := startFake(t, "a"), startFake(t, "b")
+	var first sync.Once
+	slow := func(s dispatchStream, _ *wire.Request, _ *wire.Response) (err error) {
+		first.Do(func() { // whoever comes first fails at once, the other one late
+			err = errors.New("broken")
+		})
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(2 * patience):
+		case <-s.Context().Done():
+		}
+		return errors.New("broken late")
+	}
+	a.once(slow)
+	b.once(slow)
+	r.serve(a, 0, 1, 2, 3)
+	r.serve(b, 0, 1, 2, 3)
+	r.awaitLanes()
+	r.check()
+}
+
+// A worker on trial answers late, after others have been asked and nobody waits
+// for it any more: the trial has failed, and there is another one.
+func TestTrialThatNobodyWaitsFor(t *testing.T) {
+	var r record
+	now := int64(time.Second)
+	for range 3 {
+		r.missed(now)
+	}
+	now += int64(time.Minute)
+	limits := router.Limits{HedgeAfter: 2, Ceiling: int64(time.Second)}
+	_, limit := r.limits(4, now, limits)
+	r.answered(&call{rows: 4, asked: now, limit: limit, span: span{took: 2 * limit}}, 1)
+	if _, usable := r.state(now + int64(limit)); usable {
+		t.Error("it was late, and is asked again at once")
+	}
+	if _, usable := r.state(now + int64(time.Hour)); !usable {
+		t.Error("it is never asked again")
+	}
+}
