@@ -22,7 +22,7 @@ type Table struct {
 	// Epoch is the epoch of the plan that the table was built from.
 	Epoch uint64
 	// Settled is true when every expert is served by workers that the plan names,
-	// by all of those that can be reached: whoever else holds a copy may drop it.
+	// and all of those that are known have it: whoever else holds a copy may drop it.
 	Settled bool
 	// Holders are the workers, by the index that replicas use.
 	Holders []Holder
@@ -66,24 +66,21 @@ func NewTable(plan *shard.Plan, experts []int, holders []Holder) *Table {
 }
 
 // holdersOf lists who serves an expert: those that the plan names, and others.
-// loading is true while one that the plan names can be reached but has not got
-// the expert yet.
+// loading is true while one that the plan names has not got the expert yet.
 func (t *Table) holdersOf(
 	planned [][]shard.Set, layer, expert int,
 ) (owners, others []uint16, loading bool) {
 	for i, h := range t.Holders {
-		if !h.Reachable {
-			continue
-		}
 		ready := layer < len(h.Ready) && h.Ready[layer].Has(expert)
 		named := layer < len(planned[i]) && planned[i][layer].Has(expert)
 		switch {
-		case ready && named:
+		case named && !ready: // a new worker's lane may open any moment
+			loading = true
+		case !h.Reachable:
+		case named:
 			owners = append(owners, uint16(i))
 		case ready:
 			others = append(others, uint16(i))
-		case named:
-			loading = true
 		}
 	}
 	return owners, others, loading
