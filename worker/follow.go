@@ -52,7 +52,7 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			again.Reset(loadAgainAfter)
 			continue
 		}
-		if state.Connected && everyTableHas(plan.Epoch, w.id.Model, state) {
+		if mayFree(w.id.Model, plan.Epoch, state) {
 			w.free(ctx, plan)
 		}
 	}
@@ -127,6 +127,13 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes,
 		"held_bytes", w.store.Bytes())
 	return nil
+}
+
+// mayFree reports whether copies may go that the plan of an epoch does not assign:
+// a coordinator says that others serve them, and none that is present does not.
+// Where there is no coordinator nobody says so, and what is here may be the last.
+func mayFree(model string, epoch uint64, state membership.State) bool {
+	return state.Connected && anyCoordinator(model, state) && everyTableHas(epoch, model, state)
 }
 
 // free drops what the plan does not assign. Every coordinator has stopped

@@ -374,6 +374,34 @@ func TestDecodePlan(t *testing.T) {
 	}
 }
 
+// A copy may be the last one until a coordinator says otherwise.
+func TestMayFree(t *testing.T) {
+	state := func(epochs ...uint64) membership.State {
+		s := membership.State{Connected: true, Coordinators: map[string]membership.Coordinator{
+			"x": {Model: "other", TableEpoch: 9},
+		}}
+		for i, epoch := range epochs {
+			s.Coordinators[string(rune('a'+i))] = membership.Coordinator{Model: "m", TableEpoch: epoch}
+		}
+		return s
+	}
+	away := state(5)
+	away.Connected = false
+	for name, c := range map[string]struct {
+		state membership.State
+		want  bool
+	}{
+		"all tables have it":          {state(5, 6), true},
+		"one table is older":          {state(5, 4), false},
+		"etcd is away":                {away, false},
+		"no coordinator of the model": {state(), false},
+	} {
+		if got := mayFree("m", 5, c.state); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestMayLeave(t *testing.T) {
 	me := Identity{ID: "me", Model: "m"}
 	plan := func(workers ...shard.WorkerID) *shard.Plan { return &shard.Plan{Epoch: 5, Workers: workers} }
