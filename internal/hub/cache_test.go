@@ -314,3 +314,45 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%s: %v", left, err)
 	}
 }
+
+// A process that was killed between the last byte and the check leaves a whole file
+// that nobody has checked: the next one does.
+func TestWholeFileIsCheckedLater(t *testing.T) {
+	o := newOrigin(t, mib)
+	o.change(weightsName, `"`+sha([]byte("another"))+`"`, o.data(span{0, mib}))
+	cache := t.TempDir()
+	killed := o.open(t, o.config(cache))
+	if _, err := killed.Paths(t.Context(), weightsName); err != nil {
+		t.Fatal(err)
+	}
+	f := killed.file(weightsName)
+	if _, err := f.data.WriteAt(o.data(span{0, mib}), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.add(span{0, mib})
+	if err := errors.Join(f.commit(), killed.Close()); err != nil {
+		t.Fatal(err)
+	}
+	m := o.open(t, o.config(cache))
+	if err := m.Fetch(t.Context(), ranges(span{1000, 2000}), nil); !errors.Is(err, errChecksum) {
+		t.Errorf("error %v, want one of the checksum", err)
+	}
+}
+
+// Somebody empties the cache under a process that reads: it goes on, but neither takes
+// the other's bytes for its own: they would be zeros.
+func TestCacheIsDeletedUnderAReader(t *testing.T) {
+	o := newOrigin(t, 8*mib)
+	cache := t.TempDir()
+	m := o.open(t, o.config(cache))
+	o.mustHold(t, m, span{0, mib})
+	path := m.file(weightsName).path
+	if err := errors.Join(os.Remove(path), os.Remove(path+recordSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	next := o.open(t, o.config(cache))
+	o.mustHold(t, next, span{4 * mib, 5 * mib})
+	o.mustHold(t, m, span{2 * mib, 3 * mib}, span{4 * mib, 5 * mib})
+	o.mustHold(t, next, span{0, mib}, span{2 * mib, 3 * mib})
+	o.mustHold(t, o.open(t, o.config(cache)), span{0, mib}, span{2 * mib, 3 * mib})
+}

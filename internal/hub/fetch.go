@@ -30,12 +30,28 @@ func (m *Model) Fetch(
 	ctx context.Context, ranges []safetensors.Range, progress func(bytes int64),
 ) error {
 	tasks, bytes, err := m.plan(ctx, ranges)
-	if err != nil || len(tasks) == 0 {
+	if err != nil {
 		return err
 	}
-	if err := m.makeRoom(bytes); err != nil {
-		return err
+	if len(tasks) > 0 {
+		if err := m.makeRoom(bytes); err != nil {
+			return err
+		}
+		if err := m.perform(ctx, tasks, progress); err != nil {
+			return err
+		}
 	}
+	// Also what others have made whole, or a killed process that could not check it.
+	for _, r := range ranges {
+		if err := m.file(r.File).check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// perform carries out the requests, several at a time.
+func (m *Model) perform(ctx context.Context, tasks []task, progress func(bytes int64)) error {
 	var mu sync.Mutex
 	told := func(n int64) {
 		if progress != nil {
@@ -44,7 +60,7 @@ func (m *Model) Fetch(
 			progress(n)
 		}
 	}
-	err = each(ctx, len(tasks), func(ctx context.Context, i int) error {
+	err := each(ctx, len(tasks), func(ctx context.Context, i int) error {
 		t := &tasks[i]
 		if t.span.bytes() >= claimBytes {
 			return t.claimed(ctx, told)
@@ -58,15 +74,7 @@ func (m *Model) Fetch(
 			err = errors.Join(err, t.file.commit())
 		}
 	}
-	if err != nil {
-		return err
-	}
-	for f := range touched {
-		if err := f.check(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // plan turns ranges into the requests that they need.

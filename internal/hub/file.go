@@ -124,6 +124,17 @@ func (f *file) put(prefix []byte) error {
 	return nil
 }
 
+// inPlace tells whether the file is still the one with its name. If somebody has deleted it, the
+// metadata beside that name is of another file, in which this one's bytes are missing.
+func (f *file) inPlace() bool {
+	mine, err := f.data.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.path)
+	return err == nil && os.SameFile(mine, named)
+}
+
 func (f *file) present(s span) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,9 +153,10 @@ func (f *file) add(s span) {
 // missing.
 func (f *file) refresh(want spans) spans {
 	r, err := readRecord(f.path + recordSuffix)
+	there := f.inPlace() // after the reading: what was read may be of a newer file
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil && r.identity == f.have.identity {
+	if err == nil && there && r.identity == f.have.identity {
 		f.have.Checked = f.have.Checked || r.Checked
 		for _, s := range r.Present {
 			f.have.Present = f.have.Present.add(s)
@@ -193,6 +205,10 @@ func (f *file) commit() error {
 		return fmt.Errorf("write the cache: %w", diskError(err))
 	}
 	return f.m.locked(func() error {
+		if !f.inPlace() {
+			f.m.log.Warn("a file in use was deleted from the cache: it will be read again", "file", f.path)
+			return nil
+		}
 		r, err := readRecord(f.path + recordSuffix)
 		if err != nil || r.identity != f.have.identity {
 			r = &record{identity: f.have.identity}
@@ -231,6 +247,9 @@ func (f *file) check() error {
 		f.have.Checked = right
 		if !right { // nobody may use it again
 			f.have.Present = nil
+		}
+		if !f.inPlace() {
+			return nil
 		}
 		return f.write()
 	})
