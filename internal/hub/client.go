@@ -82,7 +82,9 @@ func (c *client) redirect(next *http.Request, via []*http.Request) error {
 	if !c.isOrigin(next.URL) {
 		next.Header.Del("Authorization")
 	}
-	if said, ok := next.Context().Value(hubHeadersKey{}).(*hubHeaders); ok && len(via) == 1 {
+	// A model that was renamed is redirected within the hub first.
+	said, ok := next.Context().Value(hubHeadersKey{}).(*hubHeaders)
+	if ok && said.etag == "" && c.isOrigin(via[len(via)-1].URL) {
 		said.etag = next.Response.Header.Get("X-Linked-Etag")
 	}
 	return nil

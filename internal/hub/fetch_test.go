@@ -217,6 +217,11 @@ func TestEndlessBody(t *testing.T) {
 // A server that redirects to storage gets the token; the storage does not, and what the hub says of
 // the file counts, not what the storage does.
 func TestRedirectToStorage(t *testing.T) {
+	t.Run("at once", func(t *testing.T) { redirectToStorage(t, false) })
+	t.Run("by the new name", func(t *testing.T) { redirectToStorage(t, true) })
+}
+
+func redirectToStorage(t *testing.T, renamed bool) {
 	o := newOrigin(t, mib)
 	var leaked, opened atomic.Int64
 	var changes atomic.Int64
@@ -235,6 +240,10 @@ func TestRedirectToStorage(t *testing.T) {
 	o.set(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Authorization") == "Bearer secret" {
 			opened.Add(1)
+		}
+		if renamed && r.URL.RawQuery == "" {
+			http.Redirect(w, r, r.URL.Path+"?renamed", http.StatusTemporaryRedirect)
+			return true
 		}
 		if path.Base(r.URL.Path) == weightsName {
 			w.Header().Set("X-Linked-Etag", `"`+linked+`"`)
