@@ -49,6 +49,9 @@ type Budget struct{ twentieths int }
 // Called takes in a call.
 func (b *Budget) Called() { b.twentieths = min(b.twentieths+1, maxHedges*hedgeOneIn) }
 
+// Return gives a hedge back for which there was nobody to ask.
+func (b *Budget) Return() { b.twentieths += hedgeOneIn }
+
 // Spend takes one hedge, if there is one left.
 func (b *Budget) Spend() bool {
 	if b.twentieths < hedgeOneIn {

@@ -170,7 +170,13 @@ func TestHealth(t *testing.T) {
 		h.Missed(now)
 	}
 	expect("never longer than this", now+lastRespite, true, true)
+	h.Late(now) // of a call before
+	expect("a late answer is no second miss", now+lastRespite, true, true)
 	h.Asked(now + lastRespite)
+	h.Late(now + lastRespite + 1)
+	expect("a trial that nobody waited for", now+2*lastRespite, false, true)
+	expect("and the next one", now+2*lastRespite+1, true, true)
+	h.Asked(now + 2*lastRespite + 1)
 	h.Renewed()
 	expect("a new lane", now+lastRespite, true, false)
 }

@@ -114,9 +114,13 @@ func (d *Dispatcher) double(f *flight) (wake time.Time) {
 		hops := &a.lane.record.hops
 		if due(a.hedge, now) {
 			a.hedge = time.Time{}
-			if d.budget.Spend() && d.also(f, i) {
-				hops.hedges.Add(1)
-				d.totals.hedges.Add(1)
+			if d.budget.Spend() {
+				if d.also(f, i) {
+					hops.hedges.Add(1)
+					d.totals.hedges.Add(1)
+				} else {
+					d.budget.Return()
+				}
 			}
 			a = &f.attempts[i] // the list has grown
 		}

@@ -216,6 +216,9 @@ func TestLateWithoutReplica(t *testing.T) {
 	if totals := r.d.Totals(); totals.Hedges+totals.Retries != 0 {
 		t.Errorf("totals %+v", totals)
 	}
+	if !r.d.budget.Spend() {
+		t.Error("a hedge was spent on nobody")
+	}
 }
 
 // A worker that leaves too much unanswered gets no more.
