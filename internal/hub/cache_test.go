@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -253,9 +254,21 @@ func TestOffline(t *testing.T) {
 
 func TestCacheLimit(t *testing.T) {
 	o := newOrigin(t, 8*mib)
-	cache := t.TempDir()
+	cache := filepath.Join(t.TempDir(), "[big] disk")
 	cfg := o.config(cache)
 	cfg.CacheLimit = 5 * mib
+	// Somebody keeps other things there, too.
+	foreign := filepath.Join(cache, "gym", "weights", "bench@home.txt")
+	if err := os.MkdirAll(filepath.Dir(foreign), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(foreign, make([]byte, 100_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-1000 * time.Hour)
+	if err := os.Chtimes(foreign, old, old); err != nil {
+		t.Fatal(err)
+	}
 	fill := func(folder string) *Model {
 		t.Helper()
 		cfg.URL = o.URL + "/" + folder
@@ -283,10 +296,13 @@ func TestCacheLimit(t *testing.T) {
 	}
 	o.mustHold(t, c, span{0, 2 * mib})
 	for folder, want := range map[string]bool{"a": true, "b": false, "c": true} {
-		found, _ := filepath.Glob(filepath.Join(cache, folder+"-*", "weights", "*@*")) // well-formed
+		found, _ := fs.Glob(os.DirFS(cache), folder+"-*/weights/*@*") // well-formed
 		if (len(found) == 2) != want || !want && len(found) != 0 {
 			t.Errorf("of model %s the cache has %q", folder, found)
 		}
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("a file that is not the cache's was deleted: %v", err)
 	}
 }
 

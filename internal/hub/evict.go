@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -55,17 +56,21 @@ func (m *Model) makeRoom(want int64) error {
 	})
 }
 
+// weightFile is the end of a weight file's name, see openFile.
+var weightFile = regexp.MustCompile(`@[0-9a-f]{16}$`)
+
 // cached lists the weight files, those used longest ago first.
 func (m *Model) cached() ([]cached, error) {
-	paths, err := filepath.Glob(filepath.Join(m.root, "*", "weights", "*@*"))
+	names, err := fs.Glob(os.DirFS(m.root), "*/weights/*@*")
 	if err != nil {
 		return nil, err
 	}
 	var list []cached
-	for _, path := range paths {
-		if strings.HasSuffix(path, recordSuffix) || isPart(path) {
-			continue
+	for _, name := range names {
+		if !weightFile.MatchString(name) {
+			continue // metadata, or not of the cache
 		}
+		path := filepath.Join(m.root, filepath.FromSlash(name))
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

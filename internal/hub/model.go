@@ -93,9 +93,9 @@ func Open(ctx context.Context, cfg Config, names ...string) (*Model, error) {
 
 // sweep removes what killed processes have left half written, under the lock of the cache.
 func (m *Model) sweep() error {
-	left, err := filepath.Glob(filepath.Join(m.dir, "*", "*"+partSuffix+"*"))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
+	left, err := fs.Glob(os.DirFS(m.dir), "*/*"+partSuffix+"*")
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(filepath.Join(m.dir, filepath.FromSlash(name))))
 	}
 	return err
 }
@@ -199,13 +199,14 @@ func (m *Model) file(name string) *file {
 
 // lastKnown is the identity under which a weight file was last opened.
 func (m *Model) lastKnown(name string) (identity, error) {
-	found, err := filepath.Glob(filepath.Join(m.dir, "weights", "*@*"+recordSuffix))
+	found, err := fs.Glob(os.DirFS(m.dir), "weights/*@*"+recordSuffix)
 	if err != nil {
 		return identity{}, err
 	}
 	var last *record
 	var newest int64
-	for _, path := range found {
+	for _, at := range found {
+		path := filepath.Join(m.dir, filepath.FromSlash(at))
 		info, err := os.Stat(path)
 		if err != nil || nameOf(path) != name || info.ModTime().UnixNano() < newest {
 			continue
