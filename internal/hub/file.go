@@ -89,6 +89,10 @@ func (f *file) begin(is identity) error {
 		f.m.log.Warn("metadata in the cache is broken; reading the file again", "err", err)
 	}
 	f.have = record{identity: is}
+	// Whoever is killed after the next step must not leave old metadata beside a file of holes.
+	if err := os.Remove(f.path + recordSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if err := f.data.Truncate(is.Size); err != nil {
 		return fmt.Errorf("make the cache's file of %s with %d bytes: %w", f.name, is.Size,
 			diskError(err))
