@@ -77,14 +77,20 @@ func Next(
 		return p
 	}
 	next := place(prev)
+	stands := func() bool {
+		return prev != nil && (samePlacement(prev, next) || noBetter(prev, next, zones))
+	}
+	if stands() {
+		return prev, nil // before a second look, which would not have ended at prev
+	}
 	// Where zones must be shared, a second look may find a better way.
 	for better := place(next); !noBetter(next, better, zones); better = place(next) {
 		next = better
 	}
+	if stands() {
+		return prev, nil
+	}
 	if prev != nil {
-		if samePlacement(prev, next) || noBetter(prev, next, zones) {
-			return prev, nil
-		}
 		next.Epoch = prev.Epoch + 1
 	}
 	return next, nil
