@@ -136,8 +136,10 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Event, error) {
 	if e.draining {
 		return nil, ErrDraining
 	}
-	if e.pending >= e.cfg.MaxWaiting {
-		return nil, fmt.Errorf("%w: %d of %d", ErrQueueFull, e.pending, e.cfg.MaxWaiting)
+	// Those for whom there is a place do not wait: they are about to run.
+	free := max(0, e.cfg.MaxRunning-e.stats.Running)
+	if e.pending >= e.cfg.MaxWaiting+free {
+		return nil, fmt.Errorf("%w: %d of %d", ErrQueueFull, e.pending-free, e.cfg.MaxWaiting)
 	}
 	e.pending++
 	e.arrivals++

@@ -230,11 +230,14 @@ func TestQueueFull(t *testing.T) {
 		}
 		return events
 	}
-	streams := []<-chan Event{submit()}
-	<-m.entered // the first runs, and no longer counts as waiting
-	streams = append(streams, submit(), submit())
+	// Whether or not the engine has looked meanwhile, one has a place and two wait.
+	streams := []<-chan Event{submit(), submit(), submit()}
 	if _, err := e.Submit(t.Context(), r); !errors.Is(err, ErrQueueFull) {
 		t.Errorf("a third that waits: %v", err)
+	}
+	<-m.entered
+	if _, err := e.Submit(t.Context(), r); !errors.Is(err, ErrQueueFull) {
+		t.Errorf("a third that waits while the first runs: %v", err)
 	}
 	if s := e.Stats(); s.Running != 1 || s.Waiting != 2 {
 		t.Errorf("stats %+v, want 1 running, 2 waiting", s)
