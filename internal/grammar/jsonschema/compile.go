@@ -23,6 +23,7 @@ type compiler struct {
 	*shared
 	rules    map[string]*grammar.Rule // by the set's ids
 	work     int
+	checks   int // of constants
 	patterns map[string]*pattern
 	compared map[*schema]bool // whose oneOf was found to be exclusive
 }

@@ -20,12 +20,17 @@ func TestHostile(t *testing.T) {
 	}
 	v := bytesOnly()
 	for name, c := range map[string]struct{ raw, want string }{
-		"deep":        {repeat(`{"items":`, 5000) + `{}` + repeat(`}`, 5000), "nested more than 64 deep"},
-		"nested":      {repeat(`{"items":`, 60) + `{}` + repeat(`}`, 60), ""},
-		"big enum":    {`{"enum":[` + list(20000, func(i int) string { return fmt.Sprintf(`"value %d"`, i*7919) }) + `]}`, ""},
-		"properties":  {`{"properties":{` + list(2000, func(i int) string { return fmt.Sprintf(`"name%d":{}`, i) }) + `}}`, ""},
-		"closed":      {`{"properties":{` + list(5000, func(i int) string { return fmt.Sprintf(`"name%d":{}`, i) }) + `},"additionalProperties":false}`, "too large"},
-		"counts":      {`{"properties":{` + list(300, func(i int) string { return fmt.Sprintf(`"n%d":{}`, i) }) + `},"minProperties":150}`, "keyword \"minProperties\""},
+		"deep":       {repeat(`{"items":`, 5000) + `{}` + repeat(`}`, 5000), "nested more than 64 deep"},
+		"nested":     {repeat(`{"items":`, 60) + `{}` + repeat(`}`, 60), ""},
+		"big enum":   {`{"enum":[` + list(20000, func(i int) string { return fmt.Sprintf(`"value %d"`, i*7919) }) + `]}`, ""},
+		"properties": {`{"properties":{` + list(2000, func(i int) string { return fmt.Sprintf(`"name%d":{}`, i) }) + `}}`, ""},
+		"closed":     {`{"properties":{` + list(5000, func(i int) string { return fmt.Sprintf(`"name%d":{}`, i) }) + `},"additionalProperties":false}`, "too large"},
+		"counts":     {`{"properties":{` + list(300, func(i int) string { return fmt.Sprintf(`"n%d":{}`, i) }) + `},"minProperties":150}`, "keyword \"minProperties\""},
+		"names": {`{"type":"object","minProperties":15000,"patternProperties":{"^[0-9]$":{}},"additionalProperties":false}`,
+			"keyword \"minProperties\""},
+		"doubled": {`{"$defs":{` + list(40, func(i int) string {
+			return fmt.Sprintf(`"d%d":{"allOf":[{"$ref":"#/$defs/d%d"},{"$ref":"#/$defs/d%d"}]}`, i, i+1, i+1)
+		}) + `,"d40":{"minimum":0}},"const":1,"$ref":"#/$defs/d0"}`, "too many schemas"},
 		"max length":  {`{"type":"string","maxLength":1000000000,"minLength":999999999}`, ""},
 		"max items":   {`{"type":"array","maxItems":1000000000,"minItems":5,"items":{"maxItems":1000000000}}`, ""},
 		"pattern":     {`{"type":"string","pattern":"^((a{1000}){1000}){1000}$"}`, ""},

@@ -54,6 +54,9 @@ func (c *compiler) object(f *facts) (*grammar.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.fits(f); err != nil {
+		return nil, err
+	}
 	for i := range o.properties {
 		p := &o.properties[i]
 		subs, err := c.property(f, p)
@@ -90,14 +93,19 @@ func (c *compiler) layout(f *facts) (*objects, error) {
 			return nil, err
 		}
 	}
+	return o, o.fits(f)
+}
+
+// fits refuses more places than are told apart.
+func (o *objects) fits(f *facts) error {
 	if places := (len(o.properties) + 1) * (o.top() + 1); places > maxPlaces {
 		keyword := "maxProperties"
 		if o.least > o.most {
 			keyword = "minProperties"
 		}
-		return nil, f.speaker(keyword).errorf(keyword, "so many are not supported here")
+		return f.speaker(keyword).errorf(keyword, "so many are not supported here")
 	}
-	return o, nil
+	return nil
 }
 
 // readNames takes in the properties that s names, in their order.

@@ -6,13 +6,22 @@ import (
 	"unicode/utf8"
 )
 
-// maxReferences bounds how deep schemas are followed for one constant.
-const maxReferences = 500
+// Bounds of the schemas that constants are held against: how deep they are followed for one, and
+// how many there are in one compilation, each with the constant's text. A schema that speaks twice
+// of the next one, which does the same, doubles them with every level.
+const (
+	maxReferences = 500
+	maxChecks     = 250_000
+	textOfCheck   = 64 // bytes
+)
 
 // valid reports whether s admits the constant v.
 func (c *compiler) valid(s *schema, v *value, depth int) (bool, error) {
 	if depth > maxReferences {
 		return false, s.errorf("$ref", "the schema refers to itself without saying anything")
+	}
+	if c.checks += 1 + len(v.text)/textOfCheck; c.checks > maxChecks {
+		return false, s.errorf("", "its constants are to be held against too many schemas")
 	}
 	if s.v.kind == isBool {
 		return s.is(true), nil
