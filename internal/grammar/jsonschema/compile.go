@@ -24,6 +24,7 @@ type compiler struct {
 	rules    map[string]*grammar.Rule // by the set's ids
 	work     int
 	checks   int // of constants
+	meter    meter
 	patterns map[string]*pattern
 	compared map[*schema]bool // whose oneOf was found to be exclusive
 }

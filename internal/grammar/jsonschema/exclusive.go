@@ -1,6 +1,9 @@
 package jsonschema
 
-import "math/bits"
+import (
+	"errors"
+	"math/bits"
+)
 
 // maxDisjoint bounds how deep two schemas are compared.
 const maxDisjoint = 6
@@ -103,7 +106,10 @@ func disjointTexts(f, g *facts) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	both, err := x.And(y)
+	both, err := f.meter.take(x.And(y))
+	if errors.Is(err, errAutomata) {
+		return false, f.speaker("pattern").errorf("pattern", "%v", err)
+	}
 	if err != nil {
 		return false, nil // it is not certain
 	}

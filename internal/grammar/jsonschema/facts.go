@@ -35,6 +35,7 @@ type facts struct {
 	least     int // characters
 	most      int // or Unbounded
 	texts     []textRule
+	meter     *meter
 }
 
 // textRule is a pattern or format of a string.
@@ -46,7 +47,7 @@ type textRule struct {
 
 // gather reads what list says.
 func (c *compiler) gather(list []*schema) (*facts, error) {
-	f := &facts{from: list, types: everyType, most: unbounded}
+	f := &facts{from: list, types: everyType, most: unbounded, meter: &c.meter}
 	for _, s := range list {
 		if err := f.readTypes(s); err != nil {
 			return nil, err

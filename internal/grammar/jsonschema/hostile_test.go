@@ -31,6 +31,9 @@ func TestHostile(t *testing.T) {
 		"doubled": {`{"$defs":{` + list(40, func(i int) string {
 			return fmt.Sprintf(`"d%d":{"allOf":[{"$ref":"#/$defs/d%d"},{"$ref":"#/$defs/d%d"}]}`, i, i+1, i+1)
 		}) + `,"d40":{"minimum":0}},"const":1,"$ref":"#/$defs/d0"}`, "too many schemas"},
+		"many patterns": {`{"oneOf":[` + list(300, func(i int) string {
+			return fmt.Sprintf(`{"type":"string","pattern":"^%04d.{0,500}$","maxLength":500}`, i)
+		}) + `]}`, "take too long to combine"},
 		"max length":  {`{"type":"string","maxLength":1000000000,"minLength":999999999}`, ""},
 		"max items":   {`{"type":"array","maxItems":1000000000,"minItems":5,"items":{"maxItems":1000000000}}`, ""},
 		"pattern":     {`{"type":"string","pattern":"^((a{1000}){1000}){1000}$"}`, ""},

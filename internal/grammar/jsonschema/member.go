@@ -139,7 +139,7 @@ func (m *Member) Text(apart regular.Set, except ...*regular.DFA) (*grammar.Expr,
 		d, err := f.strings()
 		for _, e := range except {
 			if err == nil {
-				d, err = d.Minus(e)
+				d, err = f.meter.take(d.Minus(e))
 			}
 		}
 		if err != nil {
@@ -163,5 +163,5 @@ func (f *facts) strings() (*regular.DFA, error) {
 			texts = append(texts, regular.Text(v.text))
 		}
 	}
-	return regular.Union(texts...).DFA()
+	return f.meter.take(regular.Union(texts...).DFA())
 }

@@ -124,7 +124,7 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 		if matched>>i&1 != 0 {
 			combine = names.And
 		}
-		if names, err = combine(p.name); err != nil {
+		if names, err = c.meter.take(combine(p.name)); err != nil {
 			return none, f.speaker(keyword).errorf(keyword, "%v", err)
 		}
 	}
@@ -132,9 +132,9 @@ func (c *compiler) otherKind(f *facts, o *objects, patterns []namePattern, match
 	for i, p := range o.properties {
 		taken[i] = regular.Text(p.name)
 	}
-	d, err := regular.Union(taken...).DFA()
+	d, err := c.meter.take(regular.Union(taken...).DFA())
 	if err == nil {
-		names, err = names.Minus(d)
+		names, err = c.meter.take(names.Minus(d))
 	}
 	if err != nil {
 		return none, f.speaker(keyword).errorf(keyword, "the names to leave out: %v", err)

@@ -12,15 +12,36 @@ const unbounded = grammar.Unbounded
 
 // pattern is a pattern or format that has been used, as an expression of whole strings.
 type pattern struct {
-	node *regular.Node
-	dfa  *regular.DFA
-	err  error // of making dfa
+	node  *regular.Node
+	dfa   *regular.DFA
+	err   error // of making dfa
+	meter *meter
+}
+
+// maxAutomata bounds the work on all automata of a compilation, to a second or two. A pattern beside
+// a maxLength of a thousand takes a fiftieth of it.
+const maxAutomata = 1 << 24
+
+var errAutomata = errors.New("the patterns, lengths and names take too long to combine")
+
+// meter counts the work on automata.
+type meter struct{ work int }
+
+// take counts what it took to make d.
+func (m *meter) take(d *regular.DFA, err error) (*regular.DFA, error) {
+	if err != nil {
+		return nil, err
+	}
+	if m.work += d.Work(); m.work > maxAutomata {
+		return nil, errAutomata
+	}
+	return d, nil
 }
 
 // automaton returns the pattern as an automaton.
 func (p *pattern) automaton() (*regular.DFA, error) {
 	if p.dfa == nil && p.err == nil {
-		p.dfa, p.err = p.node.DFA()
+		p.dfa, p.err = p.meter.take(p.node.DFA())
 	}
 	return p.dfa, p.err
 }
@@ -45,7 +66,7 @@ func (c *compiler) pattern(keyword, text string) (*pattern, error) {
 	if n, err = n.Search(); err != nil {
 		return nil, err
 	}
-	p := &pattern{node: n}
+	p := &pattern{node: n, meter: &c.meter}
 	c.patterns[key] = p
 	return p, nil
 }
@@ -86,7 +107,7 @@ func (f *facts) automaton() (*regular.DFA, error) {
 	for _, t := range f.texts {
 		next, err := t.pattern.automaton()
 		if err == nil {
-			d, err = d.And(next)
+			d, err = f.meter.take(d.And(next))
 		}
 		if err != nil {
 			return nil, blame(t.s, t.keyword, err)
@@ -97,7 +118,7 @@ func (f *facts) automaton() (*regular.DFA, error) {
 	}
 	err := regular.ErrTooLarge
 	if regular.LengthFits(f.least, f.most) {
-		d, err = d.And(regular.Length(f.least, f.most))
+		d, err = f.meter.take(d.And(regular.Length(f.least, f.most)))
 	}
 	if err != nil {
 		keyword := "maxLength"
@@ -130,14 +151,14 @@ func (c *compiler) number(f *facts) (*grammar.Expr, error) {
 	if len(f.multiples) == 0 {
 		return grammar.Regular(n, grammar.Chars), nil
 	}
-	d, err := noExponent(n, whole, &f.interval).DFA()
+	d, err := c.meter.take(noExponent(n, whole, &f.interval).DFA())
 	for _, m := range f.multiples {
 		var every *regular.DFA
 		if err == nil {
 			every, err = multiples(m)
 		}
 		if err == nil {
-			d, err = d.And(every)
+			d, err = c.meter.take(d.And(every))
 		}
 	}
 	if err != nil {

@@ -27,7 +27,12 @@ type DFA struct {
 	atoms  []Set     // disjoint; a character in none of them leads nowhere
 	next   [][]int32 // by state and atom; -1: nowhere
 	accept []bool
+	work   int // see Work
 }
+
+// Work returns about how many steps it took to make the automaton, which may be many more than it
+// has states.
+func (d *DFA) Work() int { return d.work }
 
 // States counts the states.
 func (d *DFA) States() int { return len(d.next) }
@@ -202,6 +207,7 @@ func product(d, e *DFA, keep func(x, y bool) bool) (*DFA, error) {
 		out.next = append(out.next, row)
 		out.accept = append(out.accept, keep(accepts(d, at.x), accepts(e, at.y)))
 	}
+	out.work = len(out.next) * len(atoms)
 	out.trim()
 	return out, nil
 }

@@ -65,6 +65,7 @@ func (n *Node) DFA() (*DFA, error) {
 		}
 		d.next, d.accept = append(d.next, row), append(d.accept, accept)
 	}
+	d.work = p.work + work
 	d.trim()
 	return d, nil
 }
