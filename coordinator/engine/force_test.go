@@ -147,24 +147,24 @@ type phrases struct {
 	sentences [][]int32
 }
 
-func (p *phrases) follows(token int32) bool {
+func (p *phrases) follows(token int32, left int) bool {
 	said := append(slices.Clone(p.said), token)
 	return slices.ContainsFunc(p.sentences, func(s []int32) bool {
-		return len(s) >= len(said) && slices.Equal(s[:len(said)], said)
+		return len(s) >= len(said) && len(s)-len(p.said) <= left && slices.Equal(s[:len(said)], said)
 	})
 }
 
-func (p *phrases) Mask(allowed []uint64, _ int) {
+func (p *phrases) Mask(allowed []uint64, left int) {
 	clear(allowed)
 	for token := range int32(testTokens) {
-		if p.follows(token) {
+		if p.follows(token, left) {
 			allowed[token/64] |= 1 << (token % 64)
 		}
 	}
 }
 
 func (p *phrases) Accept(token int32) bool {
-	if !p.follows(token) {
+	if !p.follows(token, testTokens) {
 		return false
 	}
 	p.said = append(p.said, token)
@@ -217,6 +217,26 @@ func TestConstraint(t *testing.T) {
 				t.Errorf("said %d, want %d", said, test.want)
 			}
 		})
+	}
+}
+
+// Where no stop id may come, a completion ends with its constraint fulfilled once there are too few
+// tokens left to go on.
+func TestConstraintWithoutStop(t *testing.T) {
+	e, _ := start(t, 12)
+	for name, r := range map[string]Request{
+		"none": {}, "too early": {StopIDs: []int32{7}, MinTokens: 3},
+	} {
+		r.Prompt, r.MaxTokens, r.Logprobs = prompt(1, 5), 3, -1
+		r.Force = []Forced{{After: -1, Then: &phrases{sentences: [][]int32{{3}, {3, 4, 5, 6}}}}}
+		events, err := e.Submit(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := finish(t, events)
+		if last(got).Finish != FinishStop || !slices.Equal(tokens(got), []int32{3}) {
+			t.Errorf("%s: said %d, finish %q (%v)", name, tokens(got), last(got).Finish, last(got).Err)
+		}
 	}
 }
 

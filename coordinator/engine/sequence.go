@@ -209,8 +209,9 @@ func (s *sequence) checkPrompt() error {
 func (s *sequence) next(logits []float32, context int) (token int32, last bool, err error) {
 	constraint := s.force.constraint()
 	var allowed []uint64
+	left := min(s.req.MaxTokens-s.generated(), context-len(s.tokens))
 	if constraint != nil {
-		allowed = s.mask(constraint, min(s.req.MaxTokens-s.generated(), context-len(s.tokens)))
+		allowed = s.mask(constraint, left)
 	}
 	var banned []int32
 	if s.generated() < s.req.MinTokens {
@@ -227,10 +228,22 @@ func (s *sequence) next(logits []float32, context int) (token int32, last bool, 
 		if !constraint.Accept(token) {
 			return -1, false, fmt.Errorf("the constraint allowed token %d and does not take it", token)
 		}
-		last = constraint.MustEnd()
+		last = constraint.MustEnd() || s.stuck(constraint, left-1)
 	}
 	s.sampler.Remember(token)
 	return token, last, nil
+}
+
+// stuck reports whether nothing may follow the token at hand though constraint
+// has more: it is fulfilled, what else it has is longer than left, and the
+// request has no stop id to say so, or may not have one yet.
+func (s *sequence) stuck(constraint Constraint, left int) bool {
+	early := s.generated()+1 < s.req.MinTokens
+	if left <= 0 || !early && len(s.req.StopIDs) > 0 || !constraint.MayEnd() {
+		return false
+	}
+	constraint.Mask(s.allowed, left)
+	return !slices.ContainsFunc(s.allowed, func(word uint64) bool { return word != 0 })
 }
 
 // mask returns the tokens that constraint allows next, of left tokens that may
