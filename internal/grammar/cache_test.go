@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/conclave-serve/conclave/internal/grammar/regular"
 )
 
 func TestCacheCompilesOnce(t *testing.T) {
@@ -80,5 +82,31 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if _, err := c.Get(t.Context(), "0", nil); err != nil {
 		t.Errorf("the grammar in use was dropped: %v", err)
+	}
+}
+
+// TestManyRuns says that a grammar of many sets keeps the runs of few, and answers for them.
+func TestManyRuns(t *testing.T) {
+	v := vocabulary(5000, 10, 1)
+	var parts []*Expr
+	for i := range 50 {
+		set := regular.Of('a', 'z', rune(0x4e00+i), rune(0x4e00+i))
+		parts = append(parts, Repeat(Chars(set), 0, Unbounded))
+	}
+	g := compile(t, Seq(parts...), v)
+	sets := map[*runSet]bool{}
+	for _, i := range g.program.code {
+		if i.run != nil {
+			sets[i.run] = true
+		}
+	}
+	if len(sets) != maxOwnSets {
+		t.Errorf("it has the runs of %d sets, want %d", len(sets), maxOwnSets)
+	}
+	if least := maxOwnSets * (2*v.size + 8*v.Words()); g.Bytes() < least {
+		t.Errorf("it takes %d bytes, want at least %d", g.Bytes(), least)
+	}
+	if text := "ab\u4e00z\u4e2f"; !matches(g, text) {
+		t.Errorf("%q is refused", text)
 	}
 }

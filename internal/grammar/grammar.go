@@ -18,9 +18,10 @@ type Grammar struct {
 	classes int
 	size    atomic.Int64
 
-	mu     sync.Mutex
-	states *states
-	search search
+	mu       sync.Mutex
+	states   *states
+	search   search
+	runBytes int // of the vocabulary's runs that it was the first to use
 }
 
 // Compile makes a grammar of the texts of x. It fails if x is too large (ErrTooLarge), if nothing
@@ -30,7 +31,7 @@ func Compile(x *Expr, v *Vocabulary) (*Grammar, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Grammar{vocab: v, program: p, least: p.measure(v)}
+	g := &Grammar{vocab: v, program: p, least: p.measure(v), runBytes: p.runBytes}
 	if err := p.check(g.least); err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (g *Grammar) forget() {
 
 // account makes the size of the grammar visible.
 func (g *Grammar) account() {
-	g.size.Store(int64(100*len(g.program.code) + g.states.bytes))
+	g.size.Store(int64(100*len(g.program.code) + g.states.bytes + g.runBytes))
 }
 
 // Bytes returns about how much memory the grammar takes now.

@@ -114,7 +114,8 @@ func (g *Grammar) run(id int32) (best *run, need int32) {
 		if i.run == nil {
 			continue
 		}
-		r := g.vocab.run(i.run, s.room(c))
+		r, made := g.vocab.run(i.run, s.room(c))
+		g.runBytes += made
 		if r != nil && (best == nil || r.count > best.count) {
 			best, need = r, s.length(c)
 		}

@@ -60,6 +60,9 @@ type program struct {
 	rules []int32 // where each starts
 	names []string
 	named bool // objects' names are remembered
+
+	runs     map[string]*runSet
+	runBytes int // of those of them that were not there before
 }
 
 // compiler translates expressions. Every part is emitted behind what follows it.
@@ -86,6 +89,7 @@ func translate(x *Expr, v *Vocabulary) (*program, error) {
 	c := &compiler{
 		vocab: v, index: map[*Rule]int32{}, chars: map[charsAt]int32{}, known: map[string]int32{},
 	}
+	c.runs = map[string]*runSet{}
 	end, err := c.put(instruction{code: doEnd})
 	if err != nil {
 		return nil, err
@@ -306,16 +310,29 @@ func (c *compiler) mark(body *Expr, back int32) {
 		if x.op != opChars {
 			continue
 		}
-		if set := c.vocab.runSet(x.chars); set != nil {
+		if set := c.runSet(x.chars); set != nil {
 			at := c.chars[charsAt{x, back}]
 			c.code[at].run, c.code[at].back = set, back
 			most := Unbounded
 			if c.code[back].code == doAgain {
 				most = int(c.code[c.code[back].next].most)
 			}
-			c.vocab.prepare(set, most)
+			c.runBytes += c.vocab.prepare(set, most)
 		}
 	}
+}
+
+// runSet returns what the vocabulary knows of a set, or nil: the set is small, or the grammar has
+// enough of others.
+func (c *compiler) runSet(chars regular.Set) *runSet {
+	key := string([]rune(chars))
+	set, known := c.runs[key]
+	if !known && len(c.runs) < maxOwnSets {
+		if set = c.vocab.runSet(chars); set != nil {
+			c.runs[key] = set
+		}
+	}
+	return set
 }
 
 func (c *compiler) call(r *Rule, next int32) (int32, error) {

@@ -20,6 +20,7 @@ var steps = [...]int{4, 8, 16, 32, Unbounded}
 // Bounds of what a vocabulary keeps. A class takes up to 5 MB at 150,000 tokens.
 const (
 	maxRunSets  = 16
+	maxOwnSets  = 8  // that one grammar uses; what is of others is searched like anything else
 	minRunChars = 24 // in a set; fewer let few tokens through
 )
 
@@ -82,17 +83,20 @@ func (r *runSet) length(s []byte) int {
 }
 
 // prepare makes the runs of a set that a repetition of up to most characters uses, so that no mask
-// waits for them.
-func (v *Vocabulary) prepare(s *runSet, most int) {
+// waits for them. It returns how many bytes they take that were not there before.
+func (v *Vocabulary) prepare(s *runSet, most int) (bytes int) {
 	for _, step := range steps {
 		if most != Unbounded && step != Unbounded && step <= most || step == most {
-			v.run(s, step)
+			_, made := v.run(s, step)
+			bytes += made
 		}
 	}
+	return bytes
 }
 
-// run returns the run of a set with room for so many characters, or nil if that is few.
-func (v *Vocabulary) run(s *runSet, room int) *run {
+// run returns the run of a set with room for so many characters, or nil if that is few, and how
+// many bytes it takes if it was not there before.
+func (v *Vocabulary) run(s *runSet, room int) (r *run, made int) {
 	best := -1
 	for i, step := range steps {
 		if room == Unbounded || step != Unbounded && step <= room {
@@ -100,10 +104,11 @@ func (v *Vocabulary) run(s *runSet, room int) *run {
 		}
 	}
 	if best < 0 {
-		return nil
+		return nil, 0
 	}
 	s.once.Do(func() {
 		s.counts = make([]uint16, v.size)
+		made += 2 * v.size
 		for id := range int32(v.size) {
 			if text := v.text(id); len(text) <= maxTokenBytes {
 				s.counts[id] = uint16(s.length(text))
@@ -111,8 +116,11 @@ func (v *Vocabulary) run(s *runSet, room int) *run {
 		}
 	})
 	slot := &s.runs[best]
-	slot.once.Do(func() { slot.run = v.newRun(s.counts, steps[best]) })
-	return slot.run
+	slot.once.Do(func() {
+		slot.run = v.newRun(s.counts, steps[best])
+		made += 8*v.Words() + nodeBytes*len(slot.run.rest.label)
+	})
+	return slot.run, made
 }
 
 func (v *Vocabulary) newRun(counts []uint16, most int) *run {

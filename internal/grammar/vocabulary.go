@@ -69,6 +69,9 @@ type trie struct {
 	same   map[int32][]int32
 }
 
+// nodeBytes is what a node of a trie takes.
+const nodeBytes = 13
+
 // newTrie makes a trie of ids, which are sorted by their texts.
 func newTrie(ids []int32, text func(id int32) []byte) *trie {
 	t := &trie{}
