@@ -107,7 +107,8 @@ func (p *ebnf) name() string {
 	from := p.pos
 	for p.pos < len(p.src) {
 		c := p.src[p.pos]
-		if c != '_' && c != '-' && c|0x20 < 'a' && (c < '0' || c > '9') || c|0x20 > 'z' {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && c != '_' && c != '-' && (c < '0' || c > '9') {
 			break
 		}
 		p.pos++

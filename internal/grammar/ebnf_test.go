@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Grammars as llama.cpp's documentation and its users write them.
+// Grammars as the documentation of llama.cpp and vLLM, and their users, write them.
 const (
 	arithmetic = `# expressions
 root  ::= (expr "=" ws term "\n")+
@@ -24,6 +24,13 @@ nonpawn ::= [NBKQR] [a-h]? [1-8]? "x"? [a-h] [1-8]
 pawn ::= ([a-h] "x")? [a-h] [1-8] ("=" [NBKQR])?
 castle ::= "O-O" "-O"?
 `
+	sql = `
+root ::= select_statement
+select_statement ::= "SELECT " column "from " table "where " condition
+column ::= "col_1 " | "col_2 "
+table ::= "table_1 " | "table_2 "
+condition ::= column "= " number
+number ::= "1 " | "2 "`
 	unicode = `root ::= [\u3041-\u3096]{2,} "\u00e9" [^"\\\x00-\x1f] . ""`
 )
 
@@ -37,6 +44,7 @@ func TestEBNF(t *testing.T) {
 		{chess, []string{"1. e4 e5\n", "1. Nf3 d5\n2. exd5 O-O-O+\n"}, []string{"1. e9 e5\n", "1. e4\n"}},
 		{unicode, []string{"ひらé+x"}, []string{"ひé+x", "ひらé\"x"}},
 		{"root ::= a\na ::= \"x\" | \"\"", []string{"", "x"}, []string{"xx"}},
+		{sql, []string{"SELECT col_1 from table_2 where col_2 = 1 "}, []string{"SELECT col_1 "}},
 		{`root ::= "a"{2} "b"{1,} "c"{,2} | "[" [^\]] "]"`, []string{"aab", "aabbbcc", "[x]"}, []string{"ab", "aabccc", "[]]"}},
 	} {
 		x, err := EBNF(c.grammar)

@@ -132,9 +132,7 @@ func (r *reader) follow(s *states, id int32, text []byte) (twice bool) {
 		case b == '{' && s.opens(id):
 			r.open()
 		}
-		if id = s.step(id, b); id == dead {
-			break // it was part of a run
-		}
+		id = s.step(id, b) // dead within a run that the state has lost
 	}
 	return twice
 }
