@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	"github.com/conclave-serve/conclave/internal/grammar"
 	"github.com/conclave-serve/conclave/internal/grammar/jsonschema"
@@ -31,7 +32,8 @@ func (s *structure) set(f *fields, name, kind, content string,
 		f.fail(invalid(name, "Invalid '%s': '%s' says already what the answer must be.", name, s.field))
 		return
 	}
-	*s = structure{field: name, key: kind + "\x00" + content, build: build}
+	// Quoted, no content can look like another with more behind it.
+	*s = structure{field: name, key: kind + "\x00" + strconv.Quote(content), build: build}
 }
 
 // schema takes a JSON schema.

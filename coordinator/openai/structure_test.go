@@ -137,6 +137,17 @@ func checkPoints(t *testing.T, body, response string) int {
 	return len(message.Calls)
 }
 
+// TestStructureKeys says that no content makes the key of another with something behind it.
+func TestStructureKeys(t *testing.T) {
+	var short, long structure
+	f := &fields{}
+	short.set(f, "guided_regex", "regex", "a", nil)
+	long.set(f, "guided_regex", "regex", "a\x00hermes", nil)
+	if strings.HasPrefix(long.key, short.key+"\x00") {
+		t.Errorf("the key %q begins with %q", long.key, short.key)
+	}
+}
+
 // TestHeldCalls asks for calls in the dialects of Qwen3 and gpt-oss.
 func TestHeldCalls(t *testing.T) {
 	toy, _ := newToyServerOf(t, 600)
