@@ -18,8 +18,8 @@ type pattern struct {
 	meter *meter
 }
 
-// maxAutomata bounds the work on all automata of a compilation, to a second or two. A pattern beside
-// a maxLength of a thousand takes a fiftieth of it.
+// maxAutomata bounds the work on all automata of a compilation, to a second or two. A pattern
+// beside a maxLength of a thousand takes a fiftieth of it.
 const maxAutomata = 1 << 24
 
 var errAutomata = errors.New("the patterns, lengths and names take too long to combine")
