@@ -110,3 +110,72 @@ func TestManyRuns(t *testing.T) {
 		t.Errorf("%q is refused", text)
 	}
 }
+
+// A grammar whose building panics leaves nobody waiting, and can be asked for again.
+func TestCacheAfterAPanic(t *testing.T) {
+	c := NewCache(vocabulary(300, 0, 1))
+	started, release := make(chan struct{}), make(chan struct{})
+	broken := make(chan any)
+	go func() {
+		defer func() { broken <- recover() }()
+		_, _ = c.Get(t.Context(), "key", func() (*Expr, error) {
+			close(started)
+			<-release
+			panic("broken")
+		})
+	}()
+	<-started
+	waiting := make(chan error)
+	entry := c.find("key")
+	go func() {
+		_, err := entry.wait(t.Context())
+		waiting <- err
+	}()
+	close(release)
+	if p := <-broken; p != "broken" {
+		t.Errorf("recovered %v", p)
+	}
+	if err := <-waiting; !errors.Is(err, errUnfinished) {
+		t.Errorf("who waited got %v", err)
+	}
+	for range maxCompiling + 1 { // no place is lost
+		g, err := c.Get(t.Context(), "key", func() (*Expr, error) { return Literal("a"), nil })
+		if g == nil || err != nil {
+			t.Fatalf("asked again: %v", err)
+		}
+	}
+}
+
+// No more than maxCompiling grammars are built at once; the others' callers wait, or leave.
+func TestCacheBoundsCompilations(t *testing.T) {
+	c := NewCache(vocabulary(300, 0, 1))
+	release := make(chan struct{})
+	started := make(chan struct{}, maxCompiling)
+	var all sync.WaitGroup
+	for i := range maxCompiling {
+		all.Go(func() {
+			if _, err := c.Get(t.Context(), fmt.Sprint(i), func() (*Expr, error) {
+				started <- struct{}{}
+				<-release
+				return Literal("a"), nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range maxCompiling {
+		<-started
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Get(gone, "late", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that the context has ended", err)
+	}
+	all.Go(func() {
+		if _, err := c.Get(t.Context(), "more", func() (*Expr, error) { return Literal("b"), nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	close(release)
+	all.Wait()
+}
