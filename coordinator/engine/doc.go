@@ -10,7 +10,8 @@
 //   - What a request receives depends on the request alone: not on its batch
 //     neighbours, on how its prompt was chunked, or on having been preempted.
 //   - Every stream of events ends with exactly one event that has Finish set.
-//   - A sequence's pages are released before its last event is delivered.
+//   - A sequence's pages are released, and its end is counted, before its last
+//     event is delivered.
 //
 // The package knows nothing of HTTP, text, networks or clusters.
 package engine

@@ -66,6 +66,7 @@ type Engine struct {
 
 	// Owned by the loop. Both lists are in order: see before.
 	running, waiting []*sequence
+	ending           []*sequence // released; their last events are not delivered yet
 	// full: the first of waiting found too few pages. Cleared when some come back,
 	// or can be shared.
 	full    bool
@@ -250,7 +251,7 @@ func (e *Engine) run(ctx context.Context) {
 	e.running = append(e.running, e.waiting...)
 	e.waiting = nil
 	e.abort(ErrDraining)
-	e.publish()
+	e.settle()
 }
 
 // collect takes what callers have submitted.

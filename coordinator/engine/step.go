@@ -16,7 +16,7 @@ func (e *Engine) step(ctx context.Context) {
 	e.reap()
 	e.admit()
 	e.schedule()
-	e.publish()
+	e.settle()
 	if len(e.rows) == 0 {
 		return // all were cancelled, or gave their pages back
 	}
@@ -34,7 +34,7 @@ func (e *Engine) step(ctx context.Context) {
 	default:
 		e.abort(err)
 	}
-	e.publish()
+	e.settle()
 }
 
 // reap releases the sequences whose callers have gone, or whose time is up.
@@ -218,7 +218,7 @@ func (e *Engine) emit() {
 	e.running = keep
 }
 
-// release gives a sequence's pages back and delivers its last event.
+// release gives a sequence's pages back; settle delivers its last event.
 func (e *Engine) release(s *sequence, last Event) {
 	if s.share > 0 { // what it has computed may serve others
 		e.cfg.Cache.Advance(&s.kv, s.tokens, s.done)
@@ -226,7 +226,19 @@ func (e *Engine) release(s *sequence, last Event) {
 	e.cfg.Cache.Release(&s.kv)
 	e.full = false
 	last.Timing = s.timing(time.Now())
-	s.out.put(last)
+	s.last = last
+	e.ending = append(e.ending, s)
+}
+
+// settle makes the loop's counts visible, and then delivers the last events of
+// those that were released: whoever sees one finds it counted.
+func (e *Engine) settle() {
+	e.publish()
+	for _, s := range e.ending {
+		s.out.put(s.last)
+	}
+	clear(e.ending)
+	e.ending = e.ending[:0]
 }
 
 // abort ends the running sequences. Those that wait are not concerned: the
