@@ -219,7 +219,7 @@ func (c *cluster) rows(t testing.TB, s *testSequence, tokens []int32, all bool) 
 func (c *cluster) step(t testing.TB, rows []forward.Row) []float32 {
 	t.Helper()
 	c.dispatcher.Begin()
-	defer c.dispatcher.End(t.Context())
+	defer c.dispatcher.End()
 	parts := 1 // whoever traces wants to see the rows together
 	if c.steps++; c.model.Trace == nil && c.model.TraceChoice == nil {
 		parts += c.steps % forward.MicroBatches

@@ -61,7 +61,7 @@ func (c *cluster) overlap(b *testing.B, sequences, tokens, parts int) {
 		rows = append(rows, c.rows(b, s, prompt[64:], false)...)
 	}
 	c.dispatcher.Begin()
-	defer c.dispatcher.End(b.Context())
+	defer c.dispatcher.End()
 	for b.Loop() {
 		if _, err := c.model.Step(b.Context(), rows, parts); err != nil {
 			b.Fatal(err)

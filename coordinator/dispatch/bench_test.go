@@ -22,7 +22,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			r.serve(startFake(b, "a"), 0, 1, 2, 3)
 			r.awaitLanes()
 			r.d.Begin()
-			defer r.d.End(b.Context())
+			defer r.d.End()
 			b.SetBytes(int64(there + back))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -92,7 +92,7 @@ func TestLayerAllocationsDoNotGrow(t *testing.T) {
 			c.Experts[i], c.Weights[i] = uint32(i%4), 1
 		}
 		r.d.Begin()
-		defer r.d.End(t.Context())
+		defer r.d.End()
 		run := func() {
 			if err := r.d.Run(t.Context(), 1, x, c, out); err != nil {
 				t.Fatal(err)

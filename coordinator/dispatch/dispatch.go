@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -195,7 +194,7 @@ func (d *Dispatcher) Begin() {
 
 // End ends the step. Answers that nobody received are given up; there is nothing
 // to wait for.
-func (d *Dispatcher) End(context.Context) {
+func (d *Dispatcher) End() {
 	for i := range d.flights {
 		if f := &d.flights[i]; f.away {
 			d.finish(f)

@@ -276,7 +276,7 @@ func TestLayerWaitsForLostExperts(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	r.d.End(t.Context())
+	r.d.End()
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {
@@ -318,7 +318,7 @@ func TestCloseReleasesRun(t *testing.T) {
 			if err := <-result; !errors.Is(err, ErrClosed) {
 				t.Errorf("got %v", err)
 			}
-			r.d.End(t.Context())
+			r.d.End()
 			r.d.Update(nil, r.workers) // comes too late, does nothing
 			r.d.Close()
 		})

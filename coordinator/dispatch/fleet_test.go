@@ -146,7 +146,7 @@ func TestSettledBehindTwoFlights(t *testing.T) {
 	if a.calls.Load() != 2 || b.calls.Load() != 1 {
 		t.Errorf("calls: a %d, b %d", a.calls.Load(), b.calls.Load())
 	}
-	r.d.End(t.Context())
+	r.d.End()
 	if epoch := <-heard; epoch != 4 {
 		t.Errorf("heard of epoch %d", epoch)
 	}
@@ -200,7 +200,7 @@ func TestSettledEpochs(t *testing.T) {
 	if a.calls.Load() != 2 || b.calls.Load() != 0 {
 		t.Errorf("the step changed its table: calls a %d, b %d", a.calls.Load(), b.calls.Load())
 	}
-	r.d.End(t.Context())
+	r.d.End()
 	expect("the step is over", 3, 4)
 
 	r.d.Update(planOf(5, onB), r.workers)
@@ -212,7 +212,7 @@ func TestSettledEpochs(t *testing.T) {
 	if err := r.d.Run(t.Context(), 1, x, c, make([]float32, len(x))); err != nil {
 		t.Fatal(err)
 	}
-	r.d.End(t.Context())
+	r.d.End()
 	r.awaitLanes()
 	expect("the failure moved the step to 6", 3, 4, 5, 6)
 }

@@ -93,14 +93,6 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 	}
 }
 
-// Run is Send and Receive of one micro-batch.
-func (d *Dispatcher) Run(
-	ctx context.Context, layer int, x []float32, c router.Choice, out []float32,
-) error {
-	d.Send(0, layer, x, c)
-	return d.Receive(ctx, 0, out)
-}
-
 // ErrClosed is returned by a call that the closing of the dispatcher
 // interrupted.
 var ErrClosed = errors.New("dispatcher is closed")

@@ -57,7 +57,7 @@ func TestTwoFlights(t *testing.T) {
 		}
 		if i == 30 { // a step ends with one on its way, and another one begins
 			r.d.Send(1, 1, out, router.Choice{K: 1, Experts: []uint32{0, 1, 2}, Weights: out[:3]})
-			r.d.End(t.Context())
+			r.d.End()
 			r.d.Begin()
 		}
 		x0, c0 := scaled(float32(i + 1))
@@ -74,7 +74,7 @@ func TestTwoFlights(t *testing.T) {
 			r.equal(micro, m.x, m.c, out)
 		}
 	}
-	r.d.End(t.Context())
+	r.d.End()
 	r.check()
 }
 
@@ -106,7 +106,7 @@ func (r *rig) wait(b *fakeWorker, retries int) {
 	x1, c1 := scaled(3)
 	out := make([]float32, 3*testHidden)
 	r.d.Begin()
-	defer r.d.End(t.Context())
+	defer r.d.End()
 	r.d.Send(0, 1, x0, c0)
 	r.d.Send(1, 1, x1, c1)
 	for micro, m := range []struct {
@@ -136,7 +136,7 @@ func TestTimeOfTwoFlights(t *testing.T) {
 	x, c := layer()
 	out := make([]float32, len(x))
 	r.d.Begin()
-	defer r.d.End(t.Context())
+	defer r.d.End()
 	r.d.Send(0, 1, x, c)
 	r.d.Send(1, 1, x, c)
 	close(both)

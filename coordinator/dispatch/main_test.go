@@ -258,11 +258,19 @@ func layer() ([]float32, router.Choice) {
 	}
 }
 
+// Run is Send and Receive of one micro-batch.
+func (d *Dispatcher) Run(
+	ctx context.Context, layer int, x []float32, c router.Choice, out []float32,
+) error {
+	d.Send(0, layer, x, c)
+	return d.Receive(ctx, 0, out)
+}
+
 // run runs one step of one layer.
 func (r *rig) run(ctx context.Context, x []float32, c router.Choice) ([]float32, error) {
 	out := make([]float32, len(x))
 	r.d.Begin()
-	defer r.d.End(ctx)
+	defer r.d.End()
 	return out, r.d.Run(ctx, 1, x, c, out)
 }
 

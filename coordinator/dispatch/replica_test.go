@@ -115,7 +115,7 @@ func TestBothMicroBatchesAreDoubled(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.equal(1, x1, c1, out)
-		r.d.End(t.Context())
+		r.d.End()
 	}
 	if n := r.d.Totals().Retries; n != 2 {
 		t.Errorf("%d calls were sent again, want 2", n)
@@ -235,7 +235,7 @@ func TestCongestedLane(t *testing.T) {
 	for range 2 * maxCalls {
 		r.d.Begin()
 		r.d.Send(0, 1, x, c)
-		r.d.End(t.Context())
+		r.d.End()
 	}
 	r.d.Update(nil, r.workers)
 	r.check() // goes to b
@@ -263,7 +263,7 @@ func TestStuckLaneIsCut(t *testing.T) {
 	run := func() {
 		t.Helper()
 		r.d.Begin()
-		defer r.d.End(t.Context())
+		defer r.d.End()
 		if err := r.d.Run(t.Context(), 1, x, c, out); err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +275,7 @@ func TestStuckLaneIsCut(t *testing.T) {
 	for range maxCalls { // more than the transport's windows take
 		r.d.Begin()
 		r.d.Send(0, 1, x, c)
-		r.d.End(t.Context())
+		r.d.End()
 	}
 	r.awaitLog("lane broken", "worker=a", errStuck.Error())
 	r.serve(b, 0)
@@ -319,7 +319,7 @@ func TestStormOfLateness(t *testing.T) {
 		r.d.Send(0, 1, x0, c0)
 		r.d.Send(1, 1, x1, c1)
 		if i%7 == 6 {
-			r.d.End(t.Context()) // nobody wants to know
+			r.d.End() // nobody wants to know
 			continue
 		}
 		if err := r.d.Receive(t.Context(), 0, out); err != nil {
@@ -330,7 +330,7 @@ func TestStormOfLateness(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.equal(1, x1, c1, out)
-		r.d.End(t.Context())
+		r.d.End()
 	}
 	totals := r.d.Totals()
 	t.Logf("totals %+v", totals)

@@ -24,7 +24,7 @@ type Model interface {
 // Session brackets a step; *dispatch.Dispatcher implements it.
 type Session interface {
 	Begin()
-	End(ctx context.Context)
+	End()
 }
 
 // Config is what an engine is made of.

@@ -154,7 +154,7 @@ func (e *Engine) preemptLast() {
 func (e *Engine) forward(ctx context.Context) ([]float32, error) {
 	if e.cfg.Session != nil {
 		e.cfg.Session.Begin()
-		defer e.cfg.Session.End(ctx)
+		defer e.cfg.Session.End()
 	}
 	e.steps++
 	parts := e.cfg.MicroBatches

@@ -3,6 +3,7 @@ package forward
 import (
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
 )
 
 // ExpandBlock is the number of positions of a prompt that latent attention
@@ -14,8 +15,18 @@ const ExpandBlock = 8 * kvcache.PageTokens
 // The two agree up to rounding only; so the choice depends on the position and
 // the length of the prompt, never on how the prompt is cut into chunks: all
 // whole blocks of the prompt are expanded.
-func Expands(pos, prompt int) bool {
-	return (pos/ExpandBlock+1)*ExpandBlock <= prompt
+func Expands(pos, prompt int) bool { return pos < wholeBlocks(prompt) }
+
+func wholeBlocks(prompt int) int { return prompt / ExpandBlock * ExpandBlock }
+
+// Expanded returns how many positions of a sequence have keys and values that
+// were computed in the expanded form: those for which Expands is true. It is 0
+// for models with one form.
+func Expanded(spec *model.Spec, prompt int) int {
+	if spec.Attention.Latent == nil {
+		return 0
+	}
+	return wholeBlocks(prompt)
 }
 
 // attendLatent is attend for multi-head latent attention (DeepSeek-V2, 2024).
