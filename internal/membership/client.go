@@ -45,6 +45,8 @@ type Client struct {
 	health health
 	turned chan struct{} // closed and replaced when health changes
 
+	reporter reporter
+
 	wg sync.WaitGroup
 }
 

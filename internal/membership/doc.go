@@ -17,6 +17,9 @@
 //	plan                owned by package shard, opaque here
 //	controller/leader   id of the elected controller, leased
 //
+// Load reports, which change all the time, are not among them, so that they wake nobody who
+// watches: /conclave/loads/v1/<cluster>/<coordinator id>, leased, opaque here.
+//
 // Invariants:
 //
 //  1. One key, one owner: a registered key is written only by the incarnation that owns it,

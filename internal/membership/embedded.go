@@ -41,7 +41,7 @@ const (
 	embeddedReady = time.Minute
 	// embeddedHistory is how many revisions are kept for watchers that fell behind; those
 	// further behind read everything again.
-	embeddedHistory = "10000"
+	embeddedHistory = "1000"
 )
 
 // StartEmbedded starts a single-member etcd on this machine and waits until it serves. A second

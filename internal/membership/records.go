@@ -81,10 +81,12 @@ func checkID(id string) error {
 	return nil
 }
 
-// keys builds and takes apart the cluster's keys.
-type keys struct{ root string }
+// keys builds and takes apart the cluster's keys. Everybody watches root; nobody watches loads.
+type keys struct{ root, loads string }
 
-func clusterKeys(cluster string) keys { return keys{"/conclave/v1/" + cluster + "/"} }
+func clusterKeys(cluster string) keys {
+	return keys{root: "/conclave/v1/" + cluster + "/", loads: "/conclave/loads/v1/" + cluster + "/"}
+}
 
 const (
 	workersFolder      = "workers/"
@@ -95,3 +97,4 @@ func (k keys) worker(id string) string      { return k.root + workersFolder + id
 func (k keys) coordinator(id string) string { return k.root + coordinatorsFolder + id }
 func (k keys) plan() string                 { return k.root + "plan" }
 func (k keys) controller() string           { return k.root + "controller/leader" }
+func (k keys) load(id string) string        { return k.loads + id }
