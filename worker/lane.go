@@ -29,6 +29,7 @@ func (s *Server) Dispatch(stream conclavev1.ExpertService_DispatchServer) error 
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
+			s.log.Debug("lane ended", "err", err)
 			return err
 		}
 		l.resp.Reset()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/conclave-serve/conclave/internal/border"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/model"
@@ -33,6 +35,8 @@ type Server struct {
 	maxMessage int
 	started    time.Time
 	grpc       *grpc.Server
+	log        *slog.Logger
+	streams    atomic.Int32 // open ones, as admit counts
 
 	// compute serialises the lanes: one request at a time has all cores. It
 	// guards pool and work.
@@ -52,16 +56,16 @@ func NewServer(
 ) *Server {
 	s := &Server{
 		id: id, spec: spec, store: store, pool: pool, maxMessage: maxMessage,
-		started: time.Now(),
+		started: time.Now(), log: slog.New(slog.DiscardHandler),
 	}
-	s.grpc = grpc.NewServer(wire.ServerOptions(maxMessage)...)
+	s.grpc = grpc.NewServer(append(wire.ServerOptions(maxMessage), grpc.InTapHandle(s.admit))...)
 	conclavev1.RegisterExpertServiceServer(s.grpc, s)
 	return s
 }
 
 // Serve answers on lis until Stop.
 func (s *Server) Serve(lis net.Listener) error {
-	if err := s.grpc.Serve(lis); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(border.Listener(lis, maxConnections)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve experts on %v: %w", lis.Addr(), err)
 	}
 	return nil

@@ -127,6 +127,7 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	w.store = shard.NewStore(w.spec, w.checkpoint)
 	w.pool = kernels.NewPool(cfg.Threads)
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
+	w.server.log = w.log
 	return w, nil
 }
 

@@ -22,6 +22,16 @@ const (
 	// gRPC lets clients ask no more often than every 10 s.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 10 * time.Second
+
+	// What follows bounds a peer that is no peer. Conclave sends no metadata of its own;
+	// gRPC's is a few hundred bytes, where its default takes 16 MiB.
+	maxHeaderBytes = 16 << 10
+	// A coordinator has one lane on a connection and describes now and then.
+	maxStreams = 16
+	// A connection has greetTimeout to speak HTTP/2, and may be without a stream for
+	// idleTimeout; a lane is a stream.
+	greetTimeout = 10 * time.Second
+	idleTimeout  = time.Minute
 )
 
 // DialOptions is how a coordinator connects to a worker: the codec, the limit
@@ -33,6 +43,7 @@ func DialOptions(maxMessage int) []grpc.DialOption {
 		grpc.WithNoProxy(),      // workers are neighbours, whatever the environment says
 		grpc.WithStaticStreamWindowSize(windowBytes),
 		grpc.WithStaticConnWindowSize(windowBytes),
+		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(Codec()),
@@ -48,7 +59,12 @@ func ServerOptions(maxMessage int) []grpc.ServerOption {
 		grpc.WaitForHandlers(true),
 		grpc.StaticStreamWindowSize(windowBytes),
 		grpc.StaticConnWindowSize(windowBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(greetTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: idleTimeout, Time: pingAfter, Timeout: pingTimeout,
+		}),
 		// By default a server hangs up on clients that ask more often than
 		// every five minutes.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
