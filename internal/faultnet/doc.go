@@ -1,5 +1,5 @@
 // Package faultnet puts a bad network between two processes of a test: a relay
-// that hands bytes on late.
+// that hands bytes on late, and peers that send garbage (Pelt).
 //
 // Invariants:
 //   - Bytes arrive in order and whole: it delays a stream, it never changes it.

@@ -30,16 +30,17 @@ type GossipConfig struct {
 	BindAddr      string // IP address to listen on; default 127.0.0.1
 	AdvertiseAddr string // IP address told to others; default: found from BindAddr
 	Port          int    // UDP and TCP; 0: a free one
-	Key           []byte // 16, 24 or 32 bytes for AES-GCM; nil: in the clear
+	Key           []byte // 16, 24 or 32 bytes for AES-GCM; nil: TakeSeat's from the registry
 	Log           *slog.Logger
 }
 
 // Gossip is this process's seat among the members. Its methods may be called concurrently.
 type Gossip struct {
-	list   *memberlist.Memberlist
-	self   *selfMeta
-	roster *roster
-	events chan Event
+	list    *memberlist.Memberlist
+	keyring *memberlist.Keyring // nil: in the clear
+	self    *selfMeta
+	roster  *roster
+	events  chan Event
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -87,11 +88,17 @@ func JoinGossip(cfg GossipConfig) (*Gossip, error) {
 	g := &Gossip{
 		self: self, roster: newRoster(cfg.ID, cfg.Log), events: make(chan Event),
 	}
-	list, err := memberlist.Create(cfg.memberlist(self, g.roster))
+	m := cfg.memberlist(self, g.roster)
+	transport, err := newTransport(m, m.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("join gossip as %s on %s: %w", cfg.ID, cfg.BindAddr, err)
 	}
-	g.list = list
+	m.Transport = transport
+	if g.list, err = memberlist.Create(m); err != nil {
+		return nil, errors.Join(
+			fmt.Errorf("join gossip as %s on %s: %w", cfg.ID, cfg.BindAddr, err), transport.Shutdown())
+	}
+	g.keyring = m.Keyring
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.wg.Go(func() { g.announce(ctx) })

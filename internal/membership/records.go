@@ -97,4 +97,5 @@ func (k keys) worker(id string) string      { return k.root + workersFolder + id
 func (k keys) coordinator(id string) string { return k.root + coordinatorsFolder + id }
 func (k keys) plan() string                 { return k.root + "plan" }
 func (k keys) controller() string           { return k.root + "controller/leader" }
+func (k keys) gossipKey() string            { return k.root + "gossip_key" }
 func (k keys) load(id string) string        { return k.loads + id }

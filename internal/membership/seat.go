@@ -14,7 +14,8 @@ type Seat[T record] struct {
 	Registration *Registration[T]
 }
 
-// TakeSeat connects to the registry, starts to gossip and calls register, which checks what it
+// TakeSeat connects to the registry, starts to gossip (with the cluster's key from there,
+// unless g has one) and calls register, which checks what it
 // must and registers the process with the address at which it gossips. If one of them fails,
 // nothing is left behind.
 func TakeSeat[T record](
@@ -26,9 +27,18 @@ func TakeSeat[T record](
 		return nil, err
 	}
 	g.Cluster = cfg.Cluster
+	shared := g.Key == nil
+	if shared {
+		if g.Key, err = client.gossipKey(ctx, newGossipKey()); err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+	}
 	gossip, err := JoinGossip(g)
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
+	}
+	if shared {
+		client.start(func() { client.keepGossipKey(gossip, g.Key) })
 	}
 	registration, err := register(client, gossip.Addr())
 	if err != nil {
