@@ -191,13 +191,13 @@ func TestRefusalIsRetried(t *testing.T) {
 	})
 }
 
-// What no worker would accept is not asked twice.
-func TestRejectedRequestFailsAtOnce(t *testing.T) {
+// What is rejected twice, or by ourselves, is not asked again.
+func TestRejectedRequestFails(t *testing.T) {
 	x, c := layer()
 	t.Run("by the worker", func(t *testing.T) {
 		r := newRig(t, nil)
 		a := startFake(t, "a")
-		a.once(func(_ dispatchStream, _ *wire.Request, resp *wire.Response) error {
+		a.does(func(_ dispatchStream, _ *wire.Request, resp *wire.Response) error {
 			resp.Status, resp.Message = wire.StatusInvalid, "outputs would take too many bytes"
 			return nil
 		})
@@ -207,6 +207,10 @@ func TestRejectedRequestFailsAtOnce(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "worker a rejected: outputs would take too many") {
 			t.Errorf("got %v", err)
 		}
+		if n := a.calls.Load(); n != 2 {
+			t.Errorf("it was asked %d times, want 2", n)
+		}
+		a.does(func(dispatchStream, *wire.Request, *wire.Response) error { return nil })
 		r.check()
 	})
 	t.Run("by our own limit", func(t *testing.T) {

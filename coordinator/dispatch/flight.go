@@ -25,6 +25,7 @@ type flight struct {
 	missing  bool    // no worker of at may be asked for some expert
 	refused  []*lane // not to be asked before there is news, or it is
 	again    time.Time
+	doubts   doubts
 	rejected error // of a request that is wrong in itself
 	cause    error // the last failure
 }
@@ -47,6 +48,7 @@ func (d *Dispatcher) Send(micro, layer int, x []float32, c router.Choice) {
 	f := &d.flights[micro]
 	f.micro, f.layer, f.x, f.choice, f.away = micro, layer, x, c, true
 	f.rejected, f.cause, f.at = nil, nil, d.step
+	f.doubts.clear()
 	f.forgive()
 	f.missing = f.route.Plan(f.at.table, layer, c, d.states(f, false)) >= 0
 	d.launch(f)
@@ -183,7 +185,7 @@ func (d *Dispatcher) absorb(ctx context.Context, f *flight) {
 		a.live = false
 		err := k.err
 		if err == nil {
-			err = d.check(a.lane, k.resp, c)
+			err = d.judge(f, a.lane, k.resp, c)
 		} else if ctx.Err() == nil {
 			d.fleet.fail(a.lane, err)
 		}

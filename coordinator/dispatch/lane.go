@@ -21,6 +21,10 @@ import (
 // more unanswered gets none.
 const maxCalls = 4 * Flights
 
+// maxDescription bounds what a worker says of itself: like its record in the registry, some
+// kilobytes for a large model.
+const maxDescription = 1 << 20
+
 // lane is an open stream to one worker. The dispatcher's caller sends on it, and
 // the worker answers in the order of the requests; a goroutine of the lane
 // listens for the answers, so that a lane that breaks between requests is known
@@ -40,7 +44,8 @@ type lane struct {
 	buffers  wire.Buffers
 	listened chan struct{} // closed when the listener has ended
 	// behind is the number of requests on their way that are late.
-	behind atomic.Int32
+	behind  atomic.Int32
+	doubted atomic.Bool // its answers were, which was said
 
 	mu    sync.Mutex
 	calls []*call // all that were ever made
@@ -88,7 +93,8 @@ func (l *lane) handshake(cfg *Config) error {
 	client := conclavev1.NewExpertServiceClient(l.conn)
 	ctx, cancel := context.WithTimeout(l.ctx, cfg.CallTimeout)
 	defer cancel()
-	is, err := client.Describe(ctx, &conclavev1.DescribeRequest{})
+	is, err := client.Describe(ctx, &conclavev1.DescribeRequest{},
+		grpc.MaxCallRecvMsgSize(maxDescription))
 	if err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (l *lane) handshake(cfg *Config) error {
 			"start both with the same --model", is.GetModel(), cfg.Model)
 	}
 	if is.GetWorkerId() != l.worker {
-		return fmt.Errorf("worker %s answers at this address", is.GetWorkerId())
+		return fmt.Errorf("worker %.128s answers at this address", is.GetWorkerId())
 	}
 	// The stream must outlive this function, so its context is the lane's, cut
 	// if the headers do not come in time.

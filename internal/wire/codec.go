@@ -313,9 +313,15 @@ func (r reader) payload(p *Payload, typ protowire.Type) error {
 	return err
 }
 
+// maxText bounds what a peer says to people: it ends up in logs and in answers.
+const maxText = 4 << 10
+
 // text reads a string; it is empty on the hot path.
 func (r reader) text(dst *string, typ protowire.Type) error {
 	n, err := r.length(typ)
+	if err == nil && n > maxText {
+		err = fmt.Errorf("text of %d bytes is longer than %d", n, maxText)
+	}
 	if err != nil {
 		return err
 	}
