@@ -23,22 +23,58 @@ type Plan struct {
 	Layers [][]Set `json:"layers"`
 }
 
-// DecodePlan reads a plan and holds it to its own shape.
+// Bounds of a plan that is read. A set is as large as its greatest index, however short its
+// text, so sets have a bound of their own: 64 layers of 512 experts on 1,000 workers take half
+// of it.
+const (
+	maxPlanLayers  = 1 << 12
+	maxPlanIndices = 1 << 26
+)
+
+// DecodePlan reads a plan and holds it to its own shape. Whatever data says, no more memory is
+// taken than a small multiple of its size and the bound of a plan's sets (8 MiB).
 func DecodePlan(data []byte) (*Plan, error) {
-	var p Plan
-	if err := json.Unmarshal(data, &p); err != nil {
+	var raw struct {
+		Plan
+		Layers [][]string `json:"layers"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("decode plan: %w", err)
 	}
+	p := &raw.Plan
 	if !slices.IsSorted(p.Workers) || len(slices.Compact(slices.Clone(p.Workers))) != len(p.Workers) {
 		return nil, fmt.Errorf("decode plan of epoch %d: workers are not sorted and distinct", p.Epoch)
 	}
-	for l, sets := range p.Layers {
-		if sets != nil && len(sets) != len(p.Workers) {
+	if len(raw.Layers) > maxPlanLayers {
+		return nil, fmt.Errorf("decode plan of epoch %d: %d layers, allowed are %d",
+			p.Epoch, len(raw.Layers), maxPlanLayers)
+	}
+	if raw.Layers != nil {
+		p.Layers = make([][]Set, len(raw.Layers))
+	}
+	indices := 0
+	for l, texts := range raw.Layers {
+		if texts == nil {
+			continue
+		}
+		if len(texts) != len(p.Workers) {
 			return nil, fmt.Errorf("decode plan of epoch %d: layer %d has %d entries for %d workers",
-				p.Epoch, l, len(sets), len(p.Workers))
+				p.Epoch, l, len(texts), len(p.Workers))
+		}
+		p.Layers[l] = make([]Set, len(texts))
+		for i, text := range texts {
+			set, err := ParseSet(text, MaxExperts)
+			if err != nil {
+				return nil, fmt.Errorf("decode plan of epoch %d: layer %d: %w", p.Epoch, l, err)
+			}
+			if indices += 64 * len(set.words); indices > maxPlanIndices {
+				return nil, fmt.Errorf("decode plan of epoch %d: its sets span more than %d experts",
+					p.Epoch, maxPlanIndices)
+			}
+			p.Layers[l][i] = set
 		}
 	}
-	return &p, nil
+	return p, nil
 }
 
 // Encode writes the plan as DecodePlan reads it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -66,6 +67,9 @@ const (
 	gossipEvery   = 100 * time.Millisecond
 	pushPullEvery = 5 * time.Second // repairs what gossip lost
 	joinTimeout   = 2 * time.Second // for one peer that does not answer
+	// maxStrangers are joined at a time, drawn at random: those who answer name the others,
+	// and those who do not must not hold up who does.
+	maxStrangers = 16
 
 	// metaEvery is the least pause between two announcements of load: each one is flooded to
 	// every member.
@@ -196,6 +200,12 @@ func (g *Gossip) Join(peers []string) (n int, err error) {
 	}
 	if len(unknown) == 0 {
 		return n, nil
+	}
+	if len(unknown) > maxStrangers {
+		rand.Shuffle(len(unknown), func(i, j int) {
+			unknown[i], unknown[j] = unknown[j], unknown[i]
+		})
+		unknown = unknown[:maxStrangers]
 	}
 	reached, err := g.list.Join(unknown)
 	if n += reached; n > 0 {

@@ -57,6 +57,7 @@ type State struct {
 type record interface {
 	Worker | Coordinator
 	identity() identity
+	check() error
 }
 
 // identity is the part of a record that never changes after registration.
@@ -77,6 +78,8 @@ func checkID(id string) error {
 		return fmt.Errorf("id of %d bytes is longer than %d", len(id), maxIDBytes)
 	case strings.ContainsAny(id, "/\x00"):
 		return fmt.Errorf("id %q contains a slash or a zero byte", id)
+	case !printable(id):
+		return fmt.Errorf("id %q contains what is not for terminals", id)
 	}
 	return nil
 }

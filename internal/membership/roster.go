@@ -111,6 +111,9 @@ func (r *roster) NotifyLeave(n *memberlist.Node) {
 func (r *roster) record(n *memberlist.Node) {
 	id, incarnation, ok := splitName(n.Name)
 	m, err := decodeMeta(n.Meta)
+	if err == nil && ok {
+		err = checkRecord(identity{id, incarnation}, m.addr)
+	}
 	if !ok || err != nil {
 		r.log.Warn("ignoring a gossip member that is not ours", "name", n.Name, "err", err)
 		return

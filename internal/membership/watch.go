@@ -2,7 +2,6 @@ package membership
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"strings"
 	"sync"
@@ -43,9 +42,10 @@ func (c *Client) Watch(ctx context.Context) <-chan State {
 // observer follows the registry for one Watch. One goroutine owns it.
 type observer struct {
 	c     *Client
-	out   chan State // buffer 1; this observer is its only sender
-	era   int64      // history of etcd that state comes from
-	state State      // private: its maps are copied before they are sent
+	out   chan State      // buffer 1; this observer is its only sender
+	era   int64           // history of etcd that state comes from
+	state State           // private: its maps are copied before they are sent
+	said  map[string]bool // keys that were complained of
 }
 
 // list reads everything, which also drops what was deleted unseen.
@@ -148,8 +148,14 @@ func (o *observer) put(kv *mvccpb.KeyValue) {
 	switch key {
 	case k.plan():
 		o.state.Plan, o.state.PlanRevision = kv.Value, kv.ModRevision
+		if len(kv.Value) > MaxPlanBytes {
+			o.state.Plan = nil // to be replaced
+		}
 	case k.controller():
-		o.state.Controller = string(kv.Value)
+		o.state.Controller = ""
+		if id := string(kv.Value); checkID(id) == nil {
+			o.state.Controller = id
+		}
 	}
 	if id, ok := strings.CutPrefix(key, k.worker("")); ok {
 		putRecord(o, o.state.Workers, id, kv)
@@ -159,20 +165,9 @@ func (o *observer) put(kv *mvccpb.KeyValue) {
 	}
 }
 
-// putRecord decodes kv into records[id].
-func putRecord[T record](o *observer, records map[string]T, id string, kv *mvccpb.KeyValue) {
-	var value T
-	err := json.Unmarshal(kv.Value, &value)
-	if err != nil || value.identity().ID != id {
-		o.c.log.Warn("ignoring a record that cannot be read", "key", string(kv.Key), "err", err)
-		delete(records, id)
-		return
-	}
-	records[id] = value
-}
-
 // remove forgets one key.
 func (o *observer) remove(key string) {
+	delete(o.said, key)
 	k := o.c.keys
 	switch key {
 	case k.plan():
