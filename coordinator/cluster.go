@@ -25,6 +25,7 @@ type cluster struct {
 
 	mu    sync.Mutex
 	state membership.State
+	said  map[string]string // the last complaints, by what they are of
 }
 
 // claim refuses a cluster whose coordinators serve another checkpoint: one
@@ -124,7 +125,7 @@ func (c *cluster) view(
 		p, err := shard.DecodePlan(state.Plan)
 		switch {
 		case err != nil:
-			c.log.Error("the registry holds a broken plan", "err", err)
+			c.complain("plan", err)
 		case p.Model == c.model:
 			plan = p
 		}
@@ -140,7 +141,7 @@ func (c *cluster) view(
 		}
 		ready, err := readySets(w.Ready, c.layers)
 		if err != nil {
-			c.log.Error("worker announces nonsense", "worker", w.ID, "err", err)
+			c.complain("worker "+w.ID, err)
 			continue
 		}
 		workers = append(workers, dispatch.Worker{
@@ -149,6 +150,20 @@ func (c *cluster) view(
 		})
 	}
 	return plan, workers
+}
+
+// complain says what is wrong with a key of the registry, unless that was said last: the
+// registry is looked at again with every change.
+func (c *cluster) complain(of string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if text := err.Error(); c.said[of] != text {
+		if c.said == nil {
+			c.said = map[string]string{}
+		}
+		c.said[of] = text
+		c.log.Error("the registry holds what cannot be read", "of", of, "err", err)
+	}
 }
 
 func readySets(text []string, layers int) ([]shard.Set, error) {

@@ -82,7 +82,7 @@ func TestViewPlan(t *testing.T) {
 	}
 	broken := registry(nil)
 	broken.Plan = []byte(`{"workers":["b","a"]}`)
-	if p, _ := c.view(broken, nil); p != nil || !strings.Contains(log.String(), "broken plan") {
+	if p, _ := c.view(broken, nil); p != nil || !strings.Contains(log.String(), "of=plan") {
 		t.Errorf("broken plan: %+v, logged %q", p, log)
 	}
 }

@@ -62,7 +62,10 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 // checkpoint. A broken plan is reported and not followed.
 func (w *Worker) planOf(state membership.State) *shard.Plan {
 	plan, err := decodePlan(state.Plan, w.id.Model, w.spec)
-	if err != nil {
+	if err == nil {
+		w.brokenPlan = ""
+	} else if text := err.Error(); text != w.brokenPlan { // not with every other change
+		w.brokenPlan = text
 		w.log.Error("the registry holds a broken plan", "err", err)
 	}
 	return plan

@@ -93,6 +93,8 @@ type Worker struct {
 
 	seat  *membership.Seat[membership.Worker]
 	state atomic.Pointer[membership.State] // the newest
+	// brokenPlan is what was said of a plan that cannot be read; who follows owns it.
+	brokenPlan string
 }
 
 // New opens the checkpoint and the listening socket, so that bad input is
