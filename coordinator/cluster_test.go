@@ -61,7 +61,7 @@ func TestView(t *testing.T) {
 		t.Errorf("good is %+v", w)
 	}
 	for _, id := range []string{"words", "reversed", "huge"} {
-		if !strings.Contains(log.String(), "worker="+id) {
+		if !strings.Contains(log.String(), `of="worker `+id) {
 			t.Errorf("nothing is logged of %s: %s", id, log)
 		}
 	}

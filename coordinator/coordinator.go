@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/openai"
+	"github.com/conclave-serve/conclave/internal/border"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/obs"
@@ -274,7 +275,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 		(*c.handler.Load()).ServeHTTP(w, r)
 	}), patience, c.log)
 	serving := make(chan error, 1)
-	go func() { serving <- server.Serve(c.listener) }()
+	go func() { serving <- server.Serve(border.Listener(c.listener, maxConnections)) }()
 	defer func() {
 		_ = server.Close() // what had to finish has finished
 		if e := <-serving; !errors.Is(e, http.ErrServerClosed) {

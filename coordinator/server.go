@@ -10,6 +10,9 @@ const (
 	// maxHeaderBytes bounds the headers of a request: a key and what proxies add
 	// are a few kilobytes.
 	maxHeaderBytes = 64 << 10
+	// maxConnections is more than --max-waiting lets work, and less than the files
+	// that a process may have open.
+	maxConnections = 4096
 	// patience is how long a request may take to arrive, and a short answer to
 	// leave. The API sets times of its own for large bodies, for answers that take
 	// long to compute, and for each event of a stream.
