@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -50,7 +51,7 @@ func greeting(t *testing.T, s *testServer) (open, request []byte) {
 	}
 	request = tee.taken()[len(open):]
 	_ = l.stream.CloseSend()
-	if err := l.stream.RecvMsg(&wire.Response{}); err != io.EOF {
+	if err := l.stream.RecvMsg(&wire.Response{}); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	tee.stop()

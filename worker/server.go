@@ -65,7 +65,8 @@ func NewServer(
 
 // Serve answers on lis until Stop.
 func (s *Server) Serve(lis net.Listener) error {
-	if err := s.grpc.Serve(border.Listener(lis, maxConnections)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	err := s.grpc.Serve(border.Listener(lis, maxConnections))
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve experts on %v: %w", lis.Addr(), err)
 	}
 	return nil

@@ -12,6 +12,9 @@ import (
 // peltingHands is how many connections a pelting has open at once.
 const peltingHands = 16
 
+// dialPatience is for a machine that is busy with what was thrown before.
+const dialPatience = 10 * time.Second
+
 // Pelt opens n TCP connections to addr, one after the other on each of a few hands, writes
 // what payload returns for each and, half of the time, reads until the other side hangs up or
 // patience is over; else it goes at once. It returns how many could be opened. The payload
@@ -40,7 +43,7 @@ func Pelt(
 
 // throw writes b to a new connection; what becomes of it is the other side's business.
 func throw(addr string, b []byte, listen bool, patience time.Duration) bool {
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, dialPatience)
 	if err != nil {
 		return false
 	}

@@ -98,5 +98,6 @@ func (o *observer) complain(key string, err error) {
 		o.said = map[string]bool{}
 	}
 	o.said[key] = true
-	o.c.log.Warn("ignoring a record that cannot be read", "key", fmt.Sprintf("%.256q", key), "err", err)
+	o.c.log.Warn("ignoring a record that cannot be read",
+		"key", fmt.Sprintf("%.256q", key), "err", err)
 }
