@@ -29,10 +29,10 @@ type LayerLoad struct {
 // are read, or as many times as computing its rows takes as long as reading.
 type Load [][]float64
 
-// rowsPerRead is how many rows of an expert are computed in the time that
+// RowsPerRead is how many rows of an expert are computed in the time that
 // reading its weights takes: 16 rows take four to five times one row
 // (docs/performance.md).
-const rowsPerRead = 4
+const RowsPerRead = 4
 
 // LoadOf adds up the reports on a model of the given layers. Reports on other
 // models, or that do not fit the layers, do not count.
@@ -47,7 +47,7 @@ func LoadOf(model string, layers []Layer, reports []*Report) Load {
 		}
 		for l, layer := range r.Layers {
 			for e := range layer.Reads {
-				load[l][e] += math.Max(float64(layer.Reads[e]), float64(layer.Rows[e])/rowsPerRead)
+				load[l][e] += math.Max(float64(layer.Reads[e]), float64(layer.Rows[e])/RowsPerRead)
 			}
 		}
 	}
