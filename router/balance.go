@@ -1,5 +1,12 @@
 package router
 
+import (
+	"cmp"
+	"slices"
+
+	"github.com/conclave-serve/conclave/shard"
+)
+
 // State is what the choice of replicas knows of a holder beyond the table. The
 // zero value is a holder like any other.
 type State struct {
@@ -13,33 +20,45 @@ type State struct {
 	Exclude bool
 }
 
-// balance gives each open expert of a layer to one of its replicas, so that the
-// slowest worker is as fast as can be. It is scratch memory that is used again
-// from layer to layer.
+// balance gives the rows of each open expert of a layer to its replicas, so that
+// the slowest worker is as fast as can be. It is scratch memory that is used
+// again from layer to layer.
 //
-// Experts of a layer are of one size, and a worker reads each of them once
-// however many tokens want it: its time is its number of experts by its speed.
+// Experts of a layer are of one size. A worker reads each of them once however
+// few tokens want it; with many tokens it takes as long as computing their rows.
+// So work is counted in reads, and a worker's time is its reads by its speed.
 type balance struct {
-	choices [][]uint16 // by expert: the replicas that may be asked
-	holder  []int      // by expert: the one that is, or -1
-	open    []int      // the experts to place, ascending
-	load    []int      // by holder: experts
-	speed   []float64  // by holder
-	from    []int      // by holder, in a search: the expert that would come here, or -1
+	parts   []part
+	arena   []uint16  // what the parts' choices lie in
+	order   []int     // the parts that somebody may be asked for, dearest first
+	load    []float64 // by holder: reads
+	speed   []float64 // by holder
+	uniform bool      // no part takes longer than a read
+	from    []int     // by holder, in a search: the part that would come here, or -1
 	queue   []int
 }
 
+// part is some of an expert's rows, which one replica computes.
+type part struct {
+	expert     int
+	slot       int // the route's
+	from, rows int // of the expert's rows
+	choices    []uint16
+	holder     int // -1 if nobody may be asked
+}
+
+// reads is how many times its weights could be read while so many rows of an
+// expert are computed.
+func reads(rows int) float64 { return max(1, float64(rows)/shard.RowsPerRead) }
+
 // begin forgets the last layer.
-func (b *balance) begin(holders, experts int, states []State) {
-	for len(b.choices) < experts {
-		b.choices = append(b.choices, nil)
-		b.holder = append(b.holder, -1)
-	}
+func (b *balance) begin(holders int, states []State) {
 	for len(b.load) < holders {
 		b.load, b.speed = append(b.load, 0), append(b.speed, 0)
 		b.from, b.queue = append(b.from, -1), append(b.queue, 0)
 	}
-	b.open, b.load, b.speed = b.open[:0], b.load[:holders], b.speed[:holders]
+	b.parts, b.arena, b.order, b.uniform = b.parts[:0], b.arena[:0], b.order[:0], true
+	b.load, b.speed = b.load[:holders], b.speed[:holders]
 	clear(b.load)
 	sum, known := 0.0, 0
 	for h := range b.speed {
@@ -60,9 +79,9 @@ func (b *balance) begin(holders, experts int, states []State) {
 	}
 }
 
-// add opens an expert and reports whether anybody may be asked for it.
-func (b *balance) add(e int, replicas []uint16, states []State) bool {
-	best := b.choices[e][:0]
+// add opens a part of an expert and reports whether anybody may be asked for it.
+func (b *balance) add(p part, replicas []uint16, states []State) bool {
+	first := len(b.arena)
 	for _, avoided := range []bool{false, true} {
 		for _, h := range replicas {
 			s := State{}
@@ -70,46 +89,56 @@ func (b *balance) add(e int, replicas []uint16, states []State) bool {
 				s = states[h]
 			}
 			if !s.Exclude && s.Avoid == avoided {
-				best = append(best, h)
+				b.arena = append(b.arena, h)
 			}
 		}
-		if len(best) > 0 {
+		if len(b.arena) > first {
 			break
 		}
 	}
-	b.choices[e], b.holder[e] = best, -1
-	if len(best) == 0 {
-		return false
+	p.choices, p.holder = b.arena[first:len(b.arena):len(b.arena)], -1
+	if len(p.choices) > 0 {
+		b.order = append(b.order, len(b.parts))
+		b.uniform = b.uniform && reads(p.rows) == 1
 	}
-	b.open = append(b.open, e)
-	return true
+	b.parts = append(b.parts, p)
+	return len(p.choices) > 0
 }
 
-// time is what a holder would take for n experts.
-func (b *balance) time(h, n int) float64 { return float64(n) / b.speed[h] }
+// time is what a holder would take for so many reads.
+func (b *balance) time(h int, reads float64) float64 { return reads / b.speed[h] }
 
-// solve sets holder for all open experts.
-func (b *balance) solve() {
-	for _, e := range b.open {
-		b.put(e, b.fastest(e))
+// solve sets the holder of all parts that somebody may be asked for. With split,
+// it divides parts among replicas where that pays.
+func (b *balance) solve(split bool) {
+	if !b.uniform {
+		slices.SortStableFunc(b.order, func(p, q int) int {
+			return cmp.Compare(b.parts[q].rows, b.parts[p].rows)
+		})
 	}
-	for b.improve() {
+	for _, p := range b.order {
+		b.put(p, b.fastest(p))
+	}
+	for moves := len(b.order) * len(b.load); moves > 0 && b.improve(); moves-- {
+	}
+	if !b.uniform {
+		b.level(split)
 	}
 	b.gather()
 }
 
-// fastest is the replica that has the expert done first. Of equals it is the
-// one that is asked anyway; else they take turns by expert.
-func (b *balance) fastest(e int) int {
-	choices := b.choices[e]
+// fastest is the replica that has the part done first. Of equals it is the one
+// that is asked anyway; else they take turns by expert.
+func (b *balance) fastest(p int) int {
+	choices, n := b.parts[p].choices, reads(b.parts[p].rows)
 	best := -1
 	for i := range choices {
-		h := int(choices[(e+i)%len(choices)])
+		h := int(choices[(b.parts[p].expert+i)%len(choices)])
 		if best < 0 {
 			best = h
 			continue
 		}
-		now, then := b.time(h, b.load[h]+1), b.time(best, b.load[best]+1)
+		now, then := b.time(h, b.load[h]+n), b.time(best, b.load[best]+n)
 		if now < then || now == then && b.load[h] > 0 && b.load[best] == 0 {
 			best = h
 		}
@@ -117,12 +146,13 @@ func (b *balance) fastest(e int) int {
 	return best
 }
 
-func (b *balance) put(e, h int) {
-	if old := b.holder[e]; old >= 0 {
-		b.load[old]--
+func (b *balance) put(p, h int) {
+	n := reads(b.parts[p].rows)
+	if old := b.parts[p].holder; old >= 0 {
+		b.load[old] -= n // exact: quarters of small numbers
 	}
-	b.holder[e] = h
-	b.load[h]++
+	b.parts[p].holder = h
+	b.load[h] += n
 }
 
 // slowest is the holder that needs the longest, and how long.
@@ -135,9 +165,9 @@ func (b *balance) slowest() (holder int, time float64) {
 	return holder, time
 }
 
-// improve takes an expert off the slowest holder, by a chain of moves that ends
-// at one which stays faster than that; false if there is none, which proves
-// that no placement is faster.
+// improve takes a part off the slowest holder, by a chain of moves that ends at
+// one which stays faster than that and makes none on the way as slow; false if it
+// finds none, which proves that no placement is faster where all parts are alike.
 func (b *balance) improve() bool {
 	slow, limit := b.slowest()
 	spare := false
@@ -151,17 +181,17 @@ func (b *balance) improve() bool {
 	queue := append(b.queue[:0], slow)
 	for i := 0; i < len(queue); i++ {
 		v := queue[i]
-		for _, e := range b.open {
-			if b.holder[e] != v {
+		for _, p := range b.order {
+			if b.parts[p].holder != v || v != slow && !b.fits(v, p, limit) {
 				continue
 			}
-			for _, u := range b.choices[e] {
+			for _, u := range b.parts[p].choices {
 				u := int(u)
 				if u == slow || b.from[u] >= 0 {
 					continue
 				}
-				b.from[u] = e
-				if b.time(u, b.load[u]+1) < limit {
+				b.from[u] = p
+				if b.time(u, b.load[u]+reads(b.parts[p].rows)) < limit {
 					b.shift(slow, u)
 					return true
 				}
@@ -172,17 +202,24 @@ func (b *balance) improve() bool {
 	return false
 }
 
+// fits reports whether a holder, in a search, that hands a part on has room for
+// the one that would come.
+func (b *balance) fits(h, p int, limit float64) bool {
+	in, out := reads(b.parts[b.from[h]].rows), reads(b.parts[p].rows)
+	return in <= out || b.time(h, b.load[h]+in-out) < limit
+}
+
 // shift carries out the chain of moves that a search found from slow to last.
 func (b *balance) shift(slow, last int) {
 	for h := last; h != slow; {
-		e := b.from[h]
-		before := b.holder[e]
-		b.put(e, h)
+		p := b.from[h]
+		before := b.parts[p].holder
+		b.put(p, h)
 		h = before
 	}
 }
 
-// gather frees holders whose experts others, which are asked anyway, take along
+// gather frees holders whose parts others, which are asked anyway, take along
 // without becoming the slowest: a message less.
 func (b *balance) gather() {
 	_, limit := b.slowest()
@@ -191,31 +228,32 @@ func (b *balance) gather() {
 			continue
 		}
 		moved := b.queue[:0]
-		for _, e := range b.open {
-			if b.holder[e] == h {
-				u := b.host(e, h, limit)
+		for _, p := range b.order {
+			if b.parts[p].holder == h {
+				u := b.host(p, h, limit)
 				if u < 0 {
 					break
 				}
-				b.put(e, u)
-				moved = append(moved, e)
+				b.put(p, u)
+				moved = append(moved, p)
 			}
 		}
 		if b.load[h] > 0 {
-			for _, e := range moved {
-				b.put(e, h)
+			for _, p := range moved {
+				b.put(p, h)
 			}
 		}
 		b.queue = moved
 	}
 }
 
-// host is a replica in use, other than h, that takes an expert in within the
-// limit; -1 if there is none.
-func (b *balance) host(e, h int, limit float64) int {
-	for _, u := range b.choices[e] {
+// host is a replica in use, other than h, that takes a part in within the limit;
+// -1 if there is none.
+func (b *balance) host(p, h int, limit float64) int {
+	n := reads(b.parts[p].rows)
+	for _, u := range b.parts[p].choices {
 		u := int(u)
-		if u != h && b.load[u] > 0 && b.time(u, b.load[u]+1) <= limit {
+		if u != h && b.load[u] > 0 && b.time(u, b.load[u]+n) <= limit {
 			return u
 		}
 	}
