@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/engine"
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/coordinator/lastresort"
 	"github.com/conclave-serve/conclave/coordinator/openai"
 	"github.com/conclave-serve/conclave/internal/border"
 	"github.com/conclave-serve/conclave/internal/chat"
@@ -75,6 +76,8 @@ type Config struct {
 	// Replicas is how many copies of every expert the workers hold together, as far
 	// as they have room and there are so many of them; default 2.
 	Replicas int
+	// NoLastResort turns off that experts without a worker are computed here.
+	NoLastResort bool
 	// HedgeAfter is dispatch's; 0: no hedging.
 	HedgeAfter float64
 	// MinWorkers is how many workers the first placement waits for; default 1.
@@ -375,11 +378,12 @@ func (c *Coordinator) leave() {
 
 // load reads the weights and builds the engine on them.
 func (c *Coordinator) load(ctx context.Context) (err error) {
+	c.pool = kernels.NewPool(c.cfg.Threads)
 	c.dispatcher, err = dispatch.New(dispatch.Config{
 		Model: c.fingerprint, Experts: expertCounts(c.spec), Hidden: c.spec.Hidden, Format: c.cfg.Wire,
 		ExpertBytes: c.expertBytes(), CallTimeout: c.cfg.CallTimeout,
 		HedgeAfter: c.cfg.HedgeAfter, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
-		OnSettled: c.cluster.announce, Log: c.log,
+		LastResort: c.lastResort(), OnSettled: c.cluster.announce, Log: c.log,
 	})
 	if err != nil {
 		return err
@@ -391,7 +395,6 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.pool = kernels.NewPool(c.cfg.Threads)
 	progress := func(int64) {}
 	if c.cfg.Progress != nil {
 		c.cfg.Progress.Begin(c.attentionBytes())
@@ -417,6 +420,15 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})
 	return err
+}
+
+// lastResort is what computes experts here, nil if there is none: a checkpoint of
+// which only a part was fetched has not got them.
+func (c *Coordinator) lastResort() dispatch.LastResort {
+	if c.cfg.NoLastResort || !c.checkpoint.Whole() {
+		return nil
+	}
+	return lastresort.New(c.spec, c.checkpoint, c.pool)
 }
 
 // maxLogits is how many rows of a step may ask for logits: one for every

@@ -28,7 +28,7 @@ func (x experts) Receive(ctx context.Context, micro int, out []float32) error {
 }
 
 // serving is the engine as the API sees it, ready only when every expert can
-// be reached.
+// be reached, or is computed here.
 type serving struct{ *Coordinator }
 
 // Submit implements openai.Engine.
@@ -47,7 +47,7 @@ func (s serving) Ready() error {
 	if s.engine.Draining() {
 		return engine.ErrDraining
 	}
-	if t := s.dispatcher.Table(); !t.Complete() {
+	if t := s.dispatcher.Table(); !t.Complete() && !s.dispatcher.LastResort() {
 		return &engine.UnavailableError{Reason: t.Missing()}
 	}
 	return nil

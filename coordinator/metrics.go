@@ -28,7 +28,7 @@ func (c *Coordinator) registerMetrics() error {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
-		gauge("ready", "1 if every expert can be reached, else 0.", func() float64 {
+		gauge("ready", "1 if every expert can be reached or is computed here, else 0.", func() float64 {
 			if (serving{c}).Ready() == nil {
 				return 1
 			}
@@ -52,6 +52,18 @@ func (c *Coordinator) registerMetrics() error {
 		counter("dispatch_ejections_total",
 			"Times that a worker was left alone because it kept answering late.",
 			func(t dispatch.Totals) int64 { return t.Ejections }),
+		counter("last_resort_experts_total",
+			"Times that the coordinator computed an expert that no worker answered for.",
+			func(t dispatch.Totals) int64 { return t.LastResortExperts }),
+		counter("last_resort_rows_total", "Token rows that it computed so.",
+			func(t dispatch.Totals) int64 { return t.LastResortRows }),
+		gauge("last_resort", "1 while experts are computed by the coordinator, else 0.",
+			func() float64 {
+				if c.dispatcher.LastResort() {
+					return 1
+				}
+				return 0
+			}),
 		gauge("registry_connected", "1 while etcd answers, else 0.", func() float64 {
 			if c.cluster.snapshot().Connected {
 				return 1

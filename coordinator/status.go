@@ -28,23 +28,28 @@ type Status struct {
 	Wire        string `json:"wire"`
 	Ready       bool   `json:"ready"`
 	Missing     string `json:"missing,omitempty"`
-	Registry    bool   `json:"registry_connected"`
-	PlanEpoch   uint64 `json:"plan_epoch"`
-	Settled     bool   `json:"settled"`
+	// LastResort is true while experts that no worker serves are computed by the
+	// coordinator: it is ready, but slow.
+	LastResort bool   `json:"last_resort,omitempty"`
+	Registry   bool   `json:"registry_connected"`
+	PlanEpoch  uint64 `json:"plan_epoch"`
+	Settled    bool   `json:"settled"`
 	// ReplicasLeast and ReplicasMost are how many workers serve an expert.
 	ReplicasLeast int `json:"replicas_least"`
 	ReplicasMost  int `json:"replicas_most"`
 	// Calls to workers since this coordinator started; Retries went to others
 	// because they failed or were late, Hedges to others too before they were
 	// late. Ejections is how often a worker was left alone for being late.
-	Calls        int64          `json:"calls"`
-	Retries      int64          `json:"retries"`
-	Hedges       int64          `json:"hedges"`
-	Ejections    int64          `json:"ejections"`
-	Controller   string         `json:"controller"`
-	Engine       engine.Stats   `json:"engine"`
-	Coordinators []FrontStatus  `json:"coordinators"`
-	Workers      []WorkerStatus `json:"workers"`
+	Calls     int64 `json:"calls"`
+	Retries   int64 `json:"retries"`
+	Hedges    int64 `json:"hedges"`
+	Ejections int64 `json:"ejections"`
+	// LastResortExperts is how many times the coordinator has computed an expert.
+	LastResortExperts int64          `json:"last_resort_experts"`
+	Controller        string         `json:"controller"`
+	Engine            engine.Stats   `json:"engine"`
+	Coordinators      []FrontStatus  `json:"coordinators"`
+	Workers           []WorkerStatus `json:"workers"`
 }
 
 // FrontStatus is one coordinator of the cluster.
@@ -107,10 +112,13 @@ func (c *Coordinator) snapshot() Status {
 	}
 	table := c.dispatcher.Table()
 	s.setTable(table)
+	s.LastResort = c.dispatcher.LastResort()
+	s.Ready = s.Ready || s.LastResort
 	s.setMembers(c.cluster.snapshot(), c.cluster.seat.Gossip.Members())
 	s.setLanes(table, c.dispatcher.Hops())
 	t := c.dispatcher.Totals()
 	s.Calls, s.Retries, s.Hedges, s.Ejections = t.Calls, t.Retries, t.Hedges, t.Ejections
+	s.LastResortExperts = t.LastResortExperts
 	return s
 }
 

@@ -21,12 +21,28 @@ const (
 // its worker counts as late.
 const deadlineFactor = 4
 
-// For returns after how long a call is hedged (0: not at all) and after how long
-// it is late. Without knowledge (p99 is 0) it has all the time there is.
-func (l Limits) For(p99 int64) (hedge, deadline int64) {
-	if p99 <= 0 {
-		return 0, l.Ceiling
+// A call to a worker that nothing is known of has at least leastGuess, which a
+// first call on cold memory takes without being at fault, and as long as a slow
+// machine needs to work through its experts.
+const (
+	leastGuess = second
+	slowSpeed  = 200 << 20 // bytes in a second
+)
+
+// Guess returns after how long a call is late to a worker that nothing is known
+// of. The call works through so many bytes of experts; others need no longer than
+// p99 for one of its size, 0 if nothing is known of them either.
+func (l Limits) Guess(p99 int64, bytes float64) (deadline int64) {
+	work := bytes / slowSpeed * second
+	if work > float64(l.Ceiling) { // also where it would not fit
+		return l.Ceiling
 	}
+	return min(max(leastGuess+int64(work), deadlineFactor*p99), l.Ceiling)
+}
+
+// For returns after how long a call is hedged (0: not at all) and after how long
+// it is late, if 99 of 100 of its size took no longer than p99, which is known.
+func (l Limits) For(p99 int64) (hedge, deadline int64) {
 	deadline = min(max(deadlineFactor*p99, leastDeadline), l.Ceiling)
 	if l.HedgeAfter > 0 {
 		hedge = max(int64(l.HedgeAfter*float64(p99)), leastHedge)

@@ -86,13 +86,27 @@ func TestSpeed(t *testing.T) {
 func TestLimits(t *testing.T) {
 	l := Limits{HedgeAfter: 2, Ceiling: 20 * second}
 	for _, c := range []struct{ p99, hedge, deadline int64 }{
-		{0, 0, 20 * second},
 		{millisecond, leastHedge, leastDeadline},
 		{30 * millisecond, 60 * millisecond, 120 * millisecond},
 		{10 * second, 0, 20 * second},
 	} {
 		if hedge, deadline := l.For(c.p99); hedge != c.hedge || deadline != c.deadline {
 			t.Errorf("p99 %d: %d and %d, want %d and %d", c.p99, hedge, deadline, c.hedge, c.deadline)
+		}
+	}
+	for _, c := range []struct {
+		others, deadline int64
+		bytes            float64
+	}{
+		{0, leastGuess, 0},
+		{30 * millisecond, leastGuess, 0},
+		{second, deadlineFactor * second, 0},
+		{0, leastGuess + 2*second, 2 * slowSpeed},
+		{10 * second, 20 * second, 0},
+		{0, 20 * second, 1e30},
+	} {
+		if got := l.Guess(c.others, c.bytes); got != c.deadline {
+			t.Errorf("guess for %v bytes, others take %d: %d, want %d", c.bytes, c.others, got, c.deadline)
 		}
 	}
 	if hedge, _ := (Limits{Ceiling: second}).For(millisecond); hedge != 0 {

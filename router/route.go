@@ -300,5 +300,15 @@ func (r *Route) localise(c *Call, tokens int) {
 	}
 }
 
+// Reads is how many times an expert's weights could be read in the time that the
+// call's work takes.
+func (c *Call) Reads() float64 {
+	n := 0.0
+	for _, rows := range c.RowCounts {
+		n += reads(int(rows))
+	}
+	return n
+}
+
 // Token returns the batch row of entry i of a call's rows.
 func (c *Call) Token(i int) int { return int(c.Tokens[c.Rows[i]]) }

@@ -36,6 +36,7 @@ type serveFlags struct {
 	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
 	Replicas      int           `help:"Copies of every expert, on different workers, as far as their memory and number allow." default:"2"`
 	HedgeAfter    float64       `help:"Ask another replica too when a call takes longer than so many times what 99 of 100 take; at most one call in twenty. 0: never." default:"2"`
+	LastResort    bool          `help:"Compute experts in the coordinator while no worker answers for them, if the whole checkpoint is a local directory." default:"true" negatable:""`
 	CallTimeout   time.Duration `help:"How long a worker may take for one layer before its lane is cut." default:"20s"`
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
@@ -102,8 +103,9 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,
-		MinWorkers: f.MinWorkers,
-		Threads:    f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
+		NoLastResort: !f.LastResort,
+		MinWorkers:   f.MinWorkers,
+		Threads:      f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),
 		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),
 		Version:  version(),

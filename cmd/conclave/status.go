@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,6 +38,10 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 	state := "ready"
 	if !s.Ready {
 		state = "not ready: " + s.Missing
+	}
+	if s.LastResort {
+		state = "ready, but the coordinator computes experts itself: " +
+			cmp.Or(s.Missing, "workers are late")
 	}
 	registry := "connected"
 	if !s.Registry {

@@ -113,6 +113,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
+		"--last-resort=" + strconv.FormatBool(f.LastResort),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
 	}, slices.Concat(f.args(), f.traceArgs(), f.hubArgs())...)

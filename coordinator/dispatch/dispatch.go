@@ -37,6 +37,9 @@ type Config struct {
 	// counts from when the table was last complete: layers that come later
 	// wait for the rest of it, or not at all.
 	Patience time.Duration
+	// LastResort computes experts here that no worker answers for, from when every
+	// expert has been in reach once; nil: their layers wait.
+	LastResort LastResort
 	// MaxMessage bounds messages in both directions; default 256 MB.
 	MaxMessage int
 	// OnSettled, if set, is told the epochs of tables that have become safe to
@@ -109,6 +112,7 @@ type Dispatcher struct {
 	epoch   epoch
 	limits  router.Limits
 	budget  router.Budget
+	here    here
 	timer   *time.Timer // of the caller that waits
 	scratch []router.State
 }
@@ -163,6 +167,7 @@ func (d *Dispatcher) Totals() Totals {
 	return Totals{
 		Calls: d.totals.calls.Load(), Retries: d.totals.retries.Load(),
 		Hedges: d.totals.hedges.Load(), Ejections: d.totals.ejections.Load(),
+		LastResortExperts: d.here.experts.Load(), LastResortRows: d.here.rows.Load(),
 	}
 }
 
@@ -201,6 +206,7 @@ func (d *Dispatcher) End() {
 			f.away = false
 		}
 	}
+	d.rest()
 	d.step = nil
 	d.fleet.unpin()
 }

@@ -86,7 +86,8 @@ func (d *Dispatcher) renew(f *flight) {
 func (f *flight) forgive() { f.refused, f.again = f.refused[:0], time.Time{} }
 
 // states is what routing should know of the holders of the flight's table. With
-// strict, whoever is only to be avoided is not asked at all.
+// strict, whoever is only to be avoided is not asked at all; nor is one that owes an
+// answer, where there is a last resort.
 func (d *Dispatcher) states(f *flight, strict bool) []router.State {
 	now := d.epoch.at(time.Now())
 	d.scratch = d.scratch[:0]
@@ -94,8 +95,10 @@ func (d *Dispatcher) states(f *flight, strict bool) []router.State {
 		s := router.State{Exclude: true}
 		if l != nil {
 			speed, usable := l.record.state(now)
-			s.Speed, s.Avoid = speed, !usable || l.behind.Load() > 0
-			s.Exclude = l.ctx.Err() != nil || slices.Contains(f.refused, l) || strict && s.Avoid
+			owes := l.behind.Load() > 0
+			s.Speed, s.Avoid = speed, !usable || owes
+			s.Exclude = l.ctx.Err() != nil || slices.Contains(f.refused, l) ||
+				strict && s.Avoid || owes && d.resorts()
 		}
 		d.scratch = append(d.scratch, s)
 	}
@@ -136,6 +139,7 @@ func (d *Dispatcher) double(f *flight) (wake time.Time) {
 			}
 			a = &f.attempts[i]
 			a.lane.delay(a.call)
+			f.route.Late(i)
 		}
 		wake = earlier(earlier(wake, a.hedge), a.deadline)
 	}

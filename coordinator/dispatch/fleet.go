@@ -37,7 +37,9 @@ type snapshot struct {
 	table *router.Table
 	lanes []*lane // by holder; nil while down
 	// lost is since when some expert has been out of reach; zero if none is.
-	lost    time.Time
+	lost time.Time
+	// served is set once every expert has been in reach.
+	served  bool
 	changed chan struct{}
 }
 
@@ -189,6 +191,7 @@ func (f *fleet) rebuildLocked() {
 	}
 	s.table = router.NewTable(f.plan, f.cfg.Experts, holders)
 	old := f.current
+	s.served = old != nil && old.served || s.table.Complete()
 	if !s.table.Complete() {
 		s.lost = time.Now()
 		if old != nil && !old.lost.IsZero() {

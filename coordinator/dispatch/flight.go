@@ -26,8 +26,9 @@ type flight struct {
 	refused  []*lane // not to be asked before there is news, or it is
 	again    time.Time
 	doubts   doubts
-	rejected error // of a request that is wrong in itself
-	cause    error // the last failure
+	rejected error  // of a request that is wrong in itself
+	cause    error  // the last failure
+	here     []byte // outputs that were computed here, as those of workers come
 }
 
 // attempt is one call of a flight's route.
@@ -39,6 +40,16 @@ type attempt struct {
 	// deadline is when it is late, zero when it has been.
 	hedge, deadline time.Time
 	doubled         bool // others were asked too
+	// here is the answer of a call without a lane, which the last resort took.
+	here []byte
+}
+
+// outputs are those of an attempt that was answered.
+func (a *attempt) outputs() []byte {
+	if a.call == nil {
+		return a.here
+	}
+	return a.call.resp.Outputs.Bytes()
 }
 
 // Send starts the chosen experts of layer for x [tokens, hidden], the rows of
@@ -80,14 +91,16 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 		var changed <-chan struct{}
 		if f.route.Unasked() {
 			left, err := d.reroute(f, missed.begin(time.Now()))
+			if !f.route.Unasked() || d.resort(ctx, f) {
+				missed.end(time.Now())
+				continue // to look at the limits of the new calls, and for workers
+			}
 			if err != nil {
 				return err
 			}
-			if !f.route.Unasked() {
-				missed.end(time.Now())
-				continue // to look at the limits of the new calls
-			}
 			wake, changed = earlier(wake, left), f.at.changed
+		} else if d.resort(ctx, f) {
+			continue // to look for answers that have come meanwhile
 		}
 		if err := d.wait(ctx, f, wake, changed); err != nil {
 			return err
@@ -138,14 +151,18 @@ func (d *Dispatcher) launch(f *flight) {
 		d.totals.calls.Add(1)
 		now := time.Now()
 		k.asked = d.epoch.at(now)
+		bytes := c.Reads() * float64(d.expertBytes(f.layer))
 		hedge, deadline := l.record.limits(len(c.Rows), k.asked, d.limits)
+		if deadline == 0 {
+			deadline = d.guess(f, len(c.Rows), bytes)
+		}
 		a := attempt{lane: l, call: k, live: true, deadline: now.Add(deadline)}
 		if hedge > 0 {
 			a.hedge = now.Add(hedge)
 		}
 		f.attempts = append(f.attempts, a)
 		k.inbox, k.attempt, k.rows, k.limit = &f.inbox, i, len(c.Rows), deadline
-		k.bytes = int64(len(c.Experts)) * d.expertBytes(f.layer)
+		k.bytes = int64(bytes)
 		timeout := d.cfg.CallTimeout * time.Duration(1+l.waiting()) // for those before it
 		d.encode(&k.req, f, c, timeout)
 		if err := l.send(k, timeout); err != nil {
@@ -153,6 +170,17 @@ func (d *Dispatcher) launch(f *flight) {
 			return
 		}
 	}
+}
+
+// guess is how long a call may take to a worker of which nothing is known.
+func (d *Dispatcher) guess(f *flight, rows int, bytes float64) time.Duration {
+	var p99 int64
+	for _, l := range f.at.lanes {
+		if l != nil {
+			p99 = max(p99, l.record.p99(rows))
+		}
+	}
+	return time.Duration(d.limits.Guess(p99, bytes))
 }
 
 func (d *Dispatcher) expertBytes(layer int) int64 {
@@ -234,7 +262,7 @@ func (d *Dispatcher) combine(f *flight, out []float32) {
 	row := h * format.Size()
 	for _, slot := range f.route.Slots {
 		c := &f.route.Calls[slot.Call]
-		body := f.attempts[slot.Call].call.resp.Outputs.Bytes()
+		body := f.attempts[slot.Call].outputs()
 		for i := slot.First; i < slot.First+slot.Count; i++ {
 			format.Decode(d.row, body[i*row:(i+1)*row])
 			dst := out[c.Token(i)*h:][:h]
@@ -257,5 +285,5 @@ func (d *Dispatcher) finish(f *flight) {
 	for _, k := range f.inbox.take() { // came just before they were given up
 		k.lane.release(k)
 	}
-	f.attempts = f.attempts[:0]
+	f.attempts, f.here = f.attempts[:0], f.here[:0]
 }

@@ -15,6 +15,9 @@ type Totals struct {
 	// they were late, Ejections how often a worker was left alone because it kept
 	// being late.
 	Calls, Retries, Hedges, Ejections int64
+	// LastResortExperts is how many times an expert was computed here for want of a
+	// worker, LastResortRows for how many rows in all.
+	LastResortExperts, LastResortRows int64
 }
 
 // totalCounters is the live form of Totals.

@@ -23,13 +23,25 @@ type epoch time.Time
 // at is t as router reads it: never 0, which means none there.
 func (e epoch) at(t time.Time) int64 { return max(int64(t.Sub(time.Time(e))), 1) }
 
-// limits says how long a call with so many rows, which goes out now, may take.
+// limits says how long a call with so many rows, which goes out now, may take: 0 if
+// nothing is known of the worker.
 func (r *record) limits(rows int, now int64, l router.Limits) (hedge, deadline time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.health.Asked(now)
-	h, d := l.For(r.pace.P99(rows))
+	p99 := r.pace.P99(rows)
+	if p99 == 0 {
+		return 0, 0
+	}
+	h, d := l.For(p99)
 	return time.Duration(h), time.Duration(d)
+}
+
+// p99 is what 99 of 100 calls with so many rows take, 0 if nothing is known.
+func (r *record) p99(rows int) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pace.P99(rows)
 }
 
 // answered takes in the answer to a call, for which so many bytes of experts were

@@ -399,7 +399,10 @@ func TestTrialThatNobodyWaitsFor(t *testing.T) {
 	}
 	now += int64(time.Minute)
 	limits := router.Limits{HedgeAfter: 2, Ceiling: int64(time.Second)}
-	_, limit := r.limits(4, now, limits)
+	if _, limit := r.limits(4, now, limits); limit != 0 {
+		t.Errorf("it has %v, though nothing is known of it", limit)
+	}
+	const limit = time.Second
 	r.answered(&call{rows: 4, asked: now, limit: limit, span: span{took: 2 * limit}}, 1)
 	if _, usable := r.state(now + int64(limit)); usable {
 		t.Error("it was late, and is asked again at once")

@@ -234,6 +234,20 @@ func (c *Checkpoint) Scattered(on bool) {
 	}
 }
 
+// Idle says that ranges will not be read again soon: the system may take their pages out of this
+// process's memory. They stay readable.
+func (c *Checkpoint) Idle(ranges ...Range) {
+	page := int64(os.Getpagesize())
+	for _, r := range ranges {
+		first, last := (r.Begin+page-1)/page*page, r.End/page*page // whole pages only
+		for _, f := range c.files {
+			if f.name == r.File && f.data != nil && first < last && last <= int64(len(f.data)) {
+				expectNoRead(f.data[first:last])
+			}
+		}
+	}
+}
+
 // Close unmaps the files; Data of every tensor becomes invalid. A second Close does nothing.
 func (c *Checkpoint) Close() error {
 	var errs []error

@@ -25,6 +25,9 @@ func mapFile(path string) ([]byte, error) {
 
 func unmapFile(data []byte) error { return unix.Munmap(data) }
 
+// expectNoRead is advice, too. The pages stay in the system's cache while there is room.
+func expectNoRead(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
+
 // expectScattered is advice: a system that does not take it is slower.
 func expectScattered(data []byte, on bool) {
 	advice := unix.MADV_NORMAL
