@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
+	"github.com/conclave-serve/conclave/coordinator/lastresort"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
@@ -52,8 +53,11 @@ func startClusterWire(t testing.TB, dir string, workers int, format wire.Format)
 	return startClusterOf(t, dir, workers, format, 2)
 }
 
-// startClusterOf starts a cluster whose processes have so many threads each.
-func startClusterOf(t testing.TB, dir string, workers int, format wire.Format, threads int) *cluster {
+// startClusterOf starts a cluster whose processes have so many threads each, with
+// a last resort if asked for.
+func startClusterOf(
+	t testing.TB, dir string, workers int, format wire.Format, threads int, resort ...bool,
+) *cluster {
 	t.Helper()
 	c := &cluster{threads: threads}
 	var err error
@@ -77,16 +81,20 @@ func startClusterOf(t testing.TB, dir string, workers int, format wire.Format, t
 	for i := range workers {
 		c.workers = append(c.workers, c.startWorker(t, fmt.Sprintf("w%d", i)))
 	}
-	c.dispatcher, err = dispatch.New(dispatch.Config{
+	pool := kernels.NewPool(c.threads)
+	t.Cleanup(pool.Close)
+	cfg := dispatch.Config{
 		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: format,
 		CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
-	})
+	}
+	if len(resort) > 0 && resort[0] {
+		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, pool)
+	}
+	c.dispatcher, err = dispatch.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.dispatcher.Close)
-	pool := kernels.NewPool(c.threads)
-	t.Cleanup(pool.Close)
 	c.model, err = forward.New(t.Context(), forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: pool, Experts: c.dispatcher,
 		MaxRows: testMaxRows, MaxLogits: testMaxRows,
@@ -159,6 +167,41 @@ func (c *cluster) replan(t testing.TB, workers ...*testWorker) {
 		}
 	}
 	c.update(workers...)
+}
+
+// replicate gives all experts to all workers, whatever the plan.
+func (c *cluster) replicate(t testing.TB) {
+	t.Helper()
+	for _, w := range c.workers {
+		for l, n := range c.expertCounts() {
+			var all shard.Set
+			for e := range n {
+				all.Add(e)
+			}
+			if err := w.store.Load(t.Context(), l, all, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.plan = nil // else only those that it names are asked
+	c.update(c.workers...)
+	for {
+		changed := c.dispatcher.Changed()
+		if c.lanes() == len(c.workers) {
+			return
+		}
+		<-changed
+	}
+}
+
+// lanes is how many workers can be reached.
+func (c *cluster) lanes() (n int) {
+	for _, h := range c.dispatcher.Table().Holders {
+		if h.Reachable {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *cluster) update(workers ...*testWorker) {

@@ -152,3 +152,69 @@ func oneAnswerThroughFailure(t *testing.T, name string) {
 	<-replanned
 	sameBits(t, "logits", got, want)
 }
+
+// All workers die in the middle of a prompt, and come back while tokens are
+// decoded. The coordinator computes the same bits meanwhile, in every format of
+// weights and on either wire.
+func TestOneAnswerFromTheLastResort(t *testing.T) {
+	for _, name := range []string{
+		"qwen3moe-norm", "qwen3moe-fp8-yarn", "gptoss-32-experts", "deepseek-v3-fp8",
+	} {
+		for _, format := range []wire.Format{wire.F32, wire.BF16} {
+			t.Run(name+"/"+format.String(), func(t *testing.T) {
+				oneAnswerFromTheLastResort(t, goldenDir+"/"+name, prompts(t, name)[0], format)
+			})
+		}
+	}
+}
+
+func oneAnswerFromTheLastResort(t *testing.T, dir string, p []int32, format wire.Format) {
+	want := startClusterWire(t, dir, 1, format).prefill(t, p, len(p))
+	c := startClusterOf(t, dir, 2, format, 2, true)
+	s := c.sequence(len(p))
+	defer c.cache.Release(&s.kv)
+	got := c.advance(t, s, p[:20], 10, true)
+	if n := c.dispatcher.Totals().LastResortExperts; n != 0 {
+		t.Errorf("%d experts computed by the coordinator though workers live", n)
+	}
+	for _, w := range c.workers {
+		w.server.Stop()
+	}
+	got = append(got, c.advance(t, s, p[20:50], 10, true)...)
+	got = append(got, c.advance(t, s, p[50:55], 1, true)...)
+	computed := c.dispatcher.Totals().LastResortExperts
+	if computed == 0 || !c.dispatcher.LastResort() {
+		t.Errorf("%d experts computed by the coordinator, active: %v", computed, c.dispatcher.LastResort())
+	}
+	c.replan(t, c.startWorker(t, "w9"))
+	c.await(t)
+	got = append(got, c.advance(t, s, p[55:], 1, true)...)
+	if n := c.dispatcher.Totals().LastResortExperts; n != computed || c.dispatcher.LastResort() {
+		t.Errorf("%d more experts computed by the coordinator", n-computed)
+	}
+	sameBits(t, "logits", got, want)
+}
+
+// Replicas share the experts of a prompt, and the bits stay the same when one of
+// them dies.
+func TestOneAnswerFromReplicas(t *testing.T) {
+	for _, name := range []string{"qwen3moe-norm", "gptoss-32-experts"} {
+		t.Run(name, func(t *testing.T) {
+			p := prompts(t, name)[0]
+			c := startCluster(t, goldenDir+"/"+name, 1)
+			want := c.prefill(t, p, len(p))
+			c.workers = append(c.workers, c.startWorker(t, "w8"), c.startWorker(t, "w9"))
+			c.replicate(t)
+			for _, chunk := range []int{len(p), 40} {
+				sameBits(t, "logits", c.prefill(t, p, chunk), want)
+			}
+			for id, h := range c.dispatcher.Hops() {
+				if h.Calls == 0 {
+					t.Errorf("worker %s was not asked", id)
+				}
+			}
+			c.workers[1].server.Stop()
+			sameBits(t, "logits with a worker less", c.prefill(t, p, len(p)), want)
+		})
+	}
+}

@@ -23,16 +23,16 @@ type LastResort interface {
 	Release()
 }
 
-// here is what is computed by the last resort. All but the counters is the
-// caller's of Receive.
+// here is what is computed by the last resort. All but the atomics is the caller's
+// of Receive.
 type here struct {
 	x       []float32 // activations of a call, rounded to the wire
 	raw     []byte
 	used    bool // in this step
-	broken  bool // it failed, and is left alone until workers serve again
 	since   time.Time
 	began   [2]int64 // the counters, then
 	on      atomic.Bool
+	broken  atomic.Bool // it failed, and is left alone until workers serve again
 	experts atomic.Int64
 	rows    atomic.Int64
 }
@@ -40,14 +40,14 @@ type here struct {
 // resorts reports whether experts may be computed here, should nobody answer for
 // them.
 func (d *Dispatcher) resorts() bool {
-	return d.cfg.LastResort != nil && d.step.served && !d.here.broken
+	return d.cfg.LastResort != nil && d.step.served && !d.here.broken.Load()
 }
 
 // LastResort reports whether experts are computed here now, or will be for
 // whoever needs those that no worker serves.
 func (d *Dispatcher) LastResort() bool {
 	s := d.fleet.newest()
-	if d.cfg.LastResort == nil || !s.served {
+	if d.cfg.LastResort == nil || !s.served || d.here.broken.Load() {
 		return false
 	}
 	return !s.table.Complete() || d.here.on.Load() && s.owed()
@@ -89,7 +89,8 @@ func (d *Dispatcher) resort(ctx context.Context, f *flight) bool {
 	if err != nil {
 		f.route.Failed(i)
 		if ctx.Err() == nil {
-			d.here.broken, f.cause = true, err
+			d.here.broken.Store(true)
+			f.cause = err
 			d.cfg.Log.Error("the last resort failed", "layer", f.layer, "expert", c.Experts[0], "err", err)
 		}
 		return false
@@ -158,7 +159,8 @@ func (d *Dispatcher) rest() {
 		return
 	}
 	d.here.on.Store(false)
-	d.here.broken, d.here.x, d.here.raw = false, nil, nil
+	d.here.broken.Store(false)
+	d.here.x, d.here.raw = nil, nil
 	for i := range d.flights {
 		d.flights[i].here = nil
 	}
