@@ -61,7 +61,7 @@ func (m *machines) worker(t *testing.T, id string) *process {
 // may notice, and at no moment may an expert be out of reach.
 func TestJoinAndLeave(t *testing.T) {
 	t.Parallel()
-	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--min-workers", "2")
+	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--min-workers", "2", "--no-last-resort")
 	first, second := m.worker(t, "w1"), m.worker(t, "w2")
 	m.awaitStatus(t, "two workers", whole(2))
 	l := startLoad(t, m.api, loadClients)
@@ -137,7 +137,7 @@ func watchReadiness(t *testing.T, a api) (stop func()) {
 // and service again as soon as somebody does.
 func TestLastWorkerDies(t *testing.T) {
 	t.Parallel()
-	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--patience", "500ms")
+	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--patience", "500ms", "--no-last-resort")
 	only := m.worker(t, "w1")
 	m.awaitStatus(t, "a worker", whole(1))
 	want := m.post(t, "/v1/chat/completions", chatBody("What is 17 + 25?", ""))

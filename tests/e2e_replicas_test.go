@@ -21,7 +21,7 @@ const replicaStreams = 16
 // undisturbed. How long streams stood still is logged.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--min-workers", "3")
+	m := startMachines(t, startEtcd(t, t.TempDir(), ""), "--min-workers", "3", "--no-last-resort")
 	procs := map[string]*process{}
 	for _, id := range []string{"w1", "w2", "w3"} {
 		procs[id] = m.worker(t, id)
