@@ -26,14 +26,16 @@ const deadlineFactor = 4
 // machine needs to work through its experts.
 const (
 	leastGuess = second
-	slowSpeed  = 200 << 20 // bytes in a second
+	slowSpeed  = 200 << 20 // bytes of experts in a second
+	slowLink   = 25 << 20  // bytes on their way in a second
 )
 
 // Guess returns after how long a call is late to a worker that nothing is known
-// of. The call works through so many bytes of experts; others need no longer than
-// p99 for one of its size, 0 if nothing is known of them either.
-func (l Limits) Guess(p99 int64, bytes float64) (deadline int64) {
-	work := bytes / slowSpeed * second
+// of. The call works through so many bytes of experts and moves others there and back;
+// other workers need no longer than p99 for one of its size, 0 if nothing is known of
+// them either.
+func (l Limits) Guess(p99 int64, experts, moved float64) (deadline int64) {
+	work := (experts/slowSpeed + moved/slowLink) * second
 	if work > float64(l.Ceiling) { // also where it would not fit
 		return l.Ceiling
 	}

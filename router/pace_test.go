@@ -96,17 +96,17 @@ func TestLimits(t *testing.T) {
 	}
 	for _, c := range []struct {
 		others, deadline int64
-		bytes            float64
+		experts, moved   float64
 	}{
-		{0, leastGuess, 0},
-		{30 * millisecond, leastGuess, 0},
-		{second, deadlineFactor * second, 0},
-		{0, leastGuess + 2*second, 2 * slowSpeed},
-		{10 * second, 20 * second, 0},
-		{0, 20 * second, 1e30},
+		{0, leastGuess, 0, 0},
+		{30 * millisecond, leastGuess, 0, 0},
+		{second, deadlineFactor * second, 0, 0},
+		{0, leastGuess + 5*second, 2 * slowSpeed, 3 * slowLink},
+		{10 * second, 20 * second, 0, 0},
+		{0, 20 * second, 1e30, 1},
 	} {
-		if got := l.Guess(c.others, c.bytes); got != c.deadline {
-			t.Errorf("guess for %v bytes, others take %d: %d, want %d", c.bytes, c.others, got, c.deadline)
+		if got := l.Guess(c.others, c.experts, c.moved); got != c.deadline {
+			t.Errorf("%+v: guessed %d", c, got)
 		}
 	}
 	if hedge, _ := (Limits{Ceiling: second}).For(millisecond); hedge != 0 {

@@ -154,7 +154,7 @@ func (d *Dispatcher) launch(f *flight) {
 		bytes := c.Reads() * float64(d.expertBytes(f.layer))
 		hedge, deadline := l.record.limits(len(c.Rows), k.asked, d.limits)
 		if deadline == 0 {
-			deadline = d.guess(f, len(c.Rows), bytes)
+			deadline = d.guess(f, c, bytes)
 		}
 		a := attempt{lane: l, call: k, live: true, deadline: now.Add(deadline)}
 		if hedge > 0 {
@@ -173,14 +173,16 @@ func (d *Dispatcher) launch(f *flight) {
 }
 
 // guess is how long a call may take to a worker of which nothing is known.
-func (d *Dispatcher) guess(f *flight, rows int, bytes float64) time.Duration {
+func (d *Dispatcher) guess(f *flight, c *router.Call, bytes float64) time.Duration {
 	var p99 int64
+	rows := len(c.Rows)
+	moved := (len(c.Tokens) + rows) * d.cfg.Hidden * d.cfg.Format.Size()
 	for _, l := range f.at.lanes {
 		if l != nil {
 			p99 = max(p99, l.record.p99(rows))
 		}
 	}
-	return time.Duration(d.limits.Guess(p99, bytes))
+	return time.Duration(d.limits.Guess(p99, bytes, float64(moved)))
 }
 
 func (d *Dispatcher) expertBytes(layer int) int64 {
