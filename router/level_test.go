@@ -86,6 +86,24 @@ func TestWorkIsHandedOn(t *testing.T) {
 	}
 }
 
+// Work is not shared among more workers than make the slowest one faster.
+func TestSharingTakesNoWorkerForNothing(t *testing.T) {
+	holders := workers(3)
+	for i, set := range []shard.Set{shard.NewSet(0), shard.NewSet(1, 2), shard.NewSet(1, 2)} {
+		holders[i].Ready[0] = set
+	}
+	c := prompt(96, 0) // the first worker is the slowest, whatever the others do
+	for range 10 {
+		c.Experts = append(c.Experts, 1, 2)
+	}
+	c.Weights = make([]float32, len(c.Experts))
+	var r Route
+	r.Plan(NewTable(nil, []int{3}, holders), 0, c, nil)
+	if len(r.Calls) != 2 {
+		t.Errorf("%d workers are asked, want 2: %+v", len(r.Calls), r.Calls)
+	}
+}
+
 // With many rows the slowest worker is not much slower than if work could be cut
 // as fine as one likes, which no placement beats.
 func TestSharingIsNearTheBestThatThereIs(t *testing.T) {

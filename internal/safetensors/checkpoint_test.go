@@ -74,6 +74,32 @@ func TestOpenSharded(t *testing.T) {
 	}
 }
 
+// What is idle can be read all the same, and what lies beside it is left alone.
+func TestIdle(t *testing.T) {
+	page := os.Getpagesize()
+	dir := t.TempDir()
+	data := bytes.Repeat([]byte{7}, 5*page)
+	write(t, filepath.Join(dir, "model.safetensors"), tensor("a", U8, []int{len(data)}, data...))
+	ck, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := ck.Tensor("a")
+	end := int64(4 * page)
+	for _, r := range []Range{
+		{a.File, 100, 101}, {a.File, 1, end}, {a.File, end, 1}, {a.File, 0, 1 << 50}, {"other", 0, end},
+	} {
+		ck.Idle(r)
+	}
+	if !bytes.Equal(a.Data, data) {
+		t.Error("the data is another one")
+	}
+	if err := ck.Close(); err != nil {
+		t.Error(err)
+	}
+	ck.Idle(Range{a.File, 0, end})
+}
+
 func TestOpenRefusesIndex(t *testing.T) {
 	for _, c := range []struct{ name, index, err string }{
 		{"shard missing", `{"weight_map":{"a":"three.safetensors"}}`, "three.safetensors, which is missing"},
