@@ -64,7 +64,7 @@ func TestStatusJSON(t *testing.T) {
 		"coordinator": "c1", "model": "m", "fingerprint": "f", "family": "qwen3_moe", "kernels": "avx2", "wire": "f32",
 		"ready": false, "missing": "no reachable worker serves experts 1 of layer 0; unreachable: w1",
 		"registry_connected": true, "plan_epoch": 4.0, "settled": false, "replicas_least": 0.0, "replicas_most": 1.0,
-		"calls": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "controller": "c1",
+		"calls": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "last_resort_experts": 0.0, "controller": "c1",
 		"engine": object{
 			"running": 1.0, "waiting": 2.0, "pages_used": 3.0, "pages_total": 4.0, "preemptions": 5.0, "steps": 6.0,
 			"prefix_queries": 7.0, "prefix_hits": 8.0, "pages_cached": 9.0, "draft_tokens": 10.0, "accepted_tokens": 11.0,
