@@ -50,7 +50,7 @@ func TestStatusJSON(t *testing.T) {
 		Coordinator: "c1", Model: "m", Fingerprint: "f", Family: "qwen3_moe", Kernels: "avx2", Wire: "f32",
 		Engine: engine.Stats{
 			Running: 1, Waiting: 2, PagesUsed: 3, PagesTotal: 4, Preemptions: 5, Steps: 6,
-			PrefixQueries: 7, PrefixHits: 8, PagesCached: 9, DraftTokens: 10, AcceptedTokens: 11,
+			PrefixQueries: 7, PrefixHits: 8, PagesCached: 9, DraftTokens: 10, AcceptedTokens: 11, GeneratedTokens: 12,
 		},
 	}
 	s.setTable(table)
@@ -68,6 +68,7 @@ func TestStatusJSON(t *testing.T) {
 		"engine": object{
 			"running": 1.0, "waiting": 2.0, "pages_used": 3.0, "pages_total": 4.0, "preemptions": 5.0, "steps": 6.0,
 			"prefix_queries": 7.0, "prefix_hits": 8.0, "pages_cached": 9.0, "draft_tokens": 10.0, "accepted_tokens": 11.0,
+			"generated_tokens": 12.0,
 		},
 		"coordinators": []any{object{
 			"id": "c1", "addr": "c:1", "table_epoch": 4.0, "started": "2026-01-02T03:04:05Z", "gossip": "unknown", "queue": 0.0,

@@ -109,6 +109,7 @@ type Dispatcher struct {
 	row     []float32
 
 	totals  totalCounters
+	meter   *meter
 	epoch   epoch
 	limits  router.Limits
 	budget  router.Budget
@@ -127,6 +128,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		limits: router.Limits{HedgeAfter: cfg.HedgeAfter, Ceiling: int64(cfg.CallTimeout)},
 		timer:  time.NewTimer(time.Hour),
 	}
+	d.meter = newMeter(cfg.Experts, time.Time(d.epoch))
 	d.timer.Stop()
 	for i := range d.flights {
 		d.flights[i].inbox.wake = make(chan struct{}, 1)
@@ -157,16 +159,20 @@ func (d *Dispatcher) Hops() map[shard.WorkerID]Hops {
 	for id, p := range d.fleet.peers {
 		h := p.record.hops.snapshot()
 		h.Ejected = p.record.ejected()
+		h.LastFailure, h.LastFailureAt = p.record.lastFailure()
 		out[id] = h
 	}
 	return out
 }
 
-// Totals returns what was done about calls that failed or were late.
+// Totals returns what was asked for, and done about calls that failed or were
+// late.
 func (d *Dispatcher) Totals() Totals {
+	t := &d.totals
 	return Totals{
-		Calls: d.totals.calls.Load(), Retries: d.totals.retries.Load(),
-		Hedges: d.totals.hedges.Load(), Ejections: d.totals.ejections.Load(),
+		Steps: t.steps.Load(), Calls: t.calls.Load(), Experts: t.experts.Load(),
+		Bytes: t.bytes.Load(), Retries: t.retries.Load(),
+		Hedges: t.hedges.Load(), Ejections: t.ejections.Load(),
 		LastResortExperts: d.here.experts.Load(), LastResortRows: d.here.rows.Load(),
 	}
 }
@@ -178,6 +184,7 @@ func (d *Dispatcher) Close() { d.fleet.close() }
 // Begin starts a step: its layers use one table, unless that one fails.
 func (d *Dispatcher) Begin() {
 	d.step = d.fleet.pin()
+	d.totals.steps.Add(1)
 	now := d.epoch.at(time.Now())
 	sum, known := 0.0, 0
 	for _, l := range d.step.lanes {

@@ -173,8 +173,9 @@ func (f *fleet) lose(l *lane) {
 
 func (f *fleet) loseLocked(p *peer) {
 	if f.ctx.Err() == nil {
-		p.record.hops.failures.Add(1)
-		f.cfg.Log.Warn("lane broken", "worker", p.ID, "addr", p.Addr, "err", context.Cause(p.lane.ctx))
+		cause := context.Cause(p.lane.ctx)
+		p.record.broke(cause, time.Now())
+		f.cfg.Log.Warn("lane broken", "worker", p.ID, "addr", p.Addr, "err", cause)
 	}
 	p.lane = nil
 }

@@ -63,6 +63,7 @@ func (d *Dispatcher) Send(micro, layer int, x []float32, c router.Choice) {
 	f.forgive()
 	f.missing = f.route.Plan(f.at.table, layer, c, d.states(f, false)) >= 0
 	d.launch(f)
+	d.meter.count(layer, f.route.Slots) // while workers are at it
 }
 
 // Receive sets out [tokens, hidden] to the weighted sum of the outputs of the
@@ -148,7 +149,7 @@ func (d *Dispatcher) launch(f *flight) {
 			continue
 		}
 		d.budget.Called()
-		d.totals.calls.Add(1)
+		d.totals.called(len(c.Experts), d.expertBytes(f.layer))
 		now := time.Now()
 		k.asked = d.epoch.at(now)
 		bytes := c.Reads() * float64(d.expertBytes(f.layer))

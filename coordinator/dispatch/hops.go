@@ -7,9 +7,12 @@ import (
 	"github.com/conclave-serve/conclave/internal/wire"
 )
 
-// Totals counts what was done about calls that failed or were late, over all
-// workers that there have ever been.
+// Totals counts what was asked for, and done about calls that failed or were late,
+// over all workers that there have ever been.
 type Totals struct {
+	// Steps are those that began, Experts those that calls asked for, Bytes the size
+	// of these: what their workers read.
+	Steps, Experts, Bytes int64
 	// Calls are those that went out, Retries those that went to others because
 	// they failed or were late, Hedges those that others were asked for too before
 	// they were late, Ejections how often a worker was left alone because it kept
@@ -21,7 +24,17 @@ type Totals struct {
 }
 
 // totalCounters is the live form of Totals.
-type totalCounters struct{ calls, retries, hedges, ejections atomic.Int64 }
+type totalCounters struct {
+	steps, calls, experts, bytes atomic.Int64
+	retries, hedges, ejections   atomic.Int64
+}
+
+// called counts a call for so many experts of a size.
+func (t *totalCounters) called(experts int, each int64) {
+	t.calls.Add(1)
+	t.experts.Add(int64(experts))
+	t.bytes.Add(int64(experts) * each)
+}
 
 // Hops sums where the time of a worker's calls went.
 type Hops struct {
@@ -33,6 +46,10 @@ type Hops struct {
 	// Ejected is true while it is.
 	Ejected                 bool
 	Network, Queue, Compute time.Duration
+	// LastFailure says why the last lane to it broke, and LastFailureAt when; empty
+	// and zero if none has.
+	LastFailure   string
+	LastFailureAt time.Time
 }
 
 // hopCounters is the live form of Hops.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,9 @@ type record struct {
 	mu     sync.Mutex
 	pace   router.Pace
 	health router.Health
+	// Why and when the last lane broke.
+	failure  string
+	failedAt time.Time
 }
 
 // epoch is where times of router's kind are counted from.
@@ -95,4 +99,30 @@ func (r *record) relax(mean float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pace.Relax(mean)
+}
+
+// maxFailureBytes bounds what is remembered of a failure: it may be in a worker's
+// words.
+const maxFailureBytes = 200
+
+// broke takes in that a lane to the worker has broken.
+func (r *record) broke(cause error, now time.Time) {
+	r.hops.failures.Add(1)
+	text := "unknown"
+	if cause != nil {
+		text = cause.Error()
+	}
+	if len(text) > maxFailureBytes {
+		text = strings.ToValidUTF8(text[:maxFailureBytes], "") + "…"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure, r.failedAt = text, now
+}
+
+// lastFailure says why and when the last lane broke.
+func (r *record) lastFailure() (why string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure, r.failedAt
 }

@@ -75,7 +75,7 @@ type Engine struct {
 	shares  []int
 	tuner   sched.Tuner
 
-	preemptions, steps, drafted, accepted int64
+	preemptions, steps, drafted, accepted, generated int64
 
 	wake     chan struct{} // holds a token while the loop may have news
 	stopping <-chan struct{}
@@ -276,7 +276,7 @@ func (e *Engine) publish() {
 		Running: len(e.running), PagesUsed: pages.Used, PagesCached: pages.Cached,
 		PagesTotal: pages.Total, PrefixQueries: pages.Queried, PrefixHits: pages.Hit,
 		DraftTokens: e.drafted, AcceptedTokens: e.accepted,
-		Preemptions: e.preemptions, Steps: e.steps,
+		Preemptions: e.preemptions, Steps: e.steps, GeneratedTokens: e.generated,
 	}
 }
 

@@ -35,6 +35,7 @@ type sequence struct {
 	logits  []float32 // of the positions that need them
 	guessed int       // tokens of draft that were computed,
 	right   int       // and those of them that came true
+	before  int       // tokens that there were before the step
 	ended   bool
 	last    Event // if it has ended
 
@@ -116,7 +117,7 @@ func (s *sequence) needsLogits(pos int, scoring bool) bool {
 // wrong guess has seen a token that never was, and does not count.
 func (s *sequence) digest(vocab, context int) {
 	known, scoring, logits := len(s.tokens), s.scoring(), s.logits
-	s.guessed, s.right = max(0, s.done+s.share-known), 0
+	s.guessed, s.right, s.before = max(0, s.done+s.share-known), 0, known
 	for end := s.done + s.share; s.done < end; s.done++ {
 		pos := s.done
 		if pos < known-1 && !(scoring && pos < len(s.req.Prompt)) {

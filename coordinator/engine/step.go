@@ -205,6 +205,7 @@ func (e *Engine) emit() {
 	for _, s := range e.running {
 		e.drafted += int64(s.guessed)
 		e.accepted += int64(s.right)
+		e.generated += int64(len(s.tokens) - s.before)
 		if s.ended {
 			e.release(s, s.last)
 			continue

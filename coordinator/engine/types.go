@@ -108,6 +108,8 @@ type Stats struct {
 	Preemptions int64 `json:"preemptions"`
 	// Steps counts forward passes.
 	Steps int64 `json:"steps"`
+	// GeneratedTokens counts the tokens of answers.
+	GeneratedTokens int64 `json:"generated_tokens"`
 }
 
 // Errors that Submit returns; match them with errors.Is.
