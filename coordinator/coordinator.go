@@ -301,6 +301,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	wg.Go(func() { c.cluster.follow(background, c.dispatcher, c.engine) })
 	wg.Go(func() { c.cluster.seat.Gossip.Acquaint(background, c.cluster.peers) })
 	wg.Go(func() { c.controller().run(background) })
+	wg.Go(func() { c.reporter().run(background) })
 	if err := c.openAPI(); err != nil {
 		return err
 	}
@@ -481,6 +482,15 @@ func (c *Coordinator) controller() *controller {
 	return &controller{
 		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
 		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
+	}
+}
+
+func (c *Coordinator) reporter() *reporter {
+	return &reporter{
+		model: c.fingerprint, load: c.dispatcher.Load, log: c.log,
+		put: func(ctx context.Context, data []byte) error {
+			return c.cluster.seat.Client.PutReport(ctx, c.cfg.ID, data)
+		},
 	}
 }
 
