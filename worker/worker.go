@@ -205,6 +205,7 @@ func (w *Worker) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.id.ID, err)
 	}
+	bandwidth, compute := probe(w.pool, w.expertBytes())
 	g := w.cfg.Gossip
 	g.ID, g.Incarnation, g.Addr = w.id.ID, w.id.Incarnation, addr
 	g.Role, g.Log = membership.RoleWorker, w.log
@@ -213,16 +214,28 @@ func (w *Worker) join(ctx context.Context) error {
 			return c.RegisterWorker(ctx, membership.Worker{
 				ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: gossip,
 				Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
-				Memory: machineMemory("/"),
-				Ready:  make([]string, len(w.spec.Layers)),
+				Memory: machineMemory("/"), Bandwidth: bandwidth, Compute: compute,
+				Ready: make([]string, len(w.spec.Layers)),
 			})
 		})
 	if err != nil {
 		return err
 	}
 	w.log.Info("worker registered",
-		"addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features())
+		"addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features(),
+		"bandwidth", bandwidth, "compute", compute)
 	return nil
+}
+
+// expertBytes is the size of all experts of the model.
+func (w *Worker) expertBytes() int64 {
+	var sum int64
+	for l, layer := range w.spec.Layers {
+		if layer.MoE != nil {
+			sum += int64(len(layer.MoE.Experts)) * w.spec.ExpertBytes(w.checkpoint, l)
+		}
+	}
+	return sum
 }
 
 func (w *Worker) leave() {

@@ -20,6 +20,10 @@ type Worker struct {
 	// Memory is what the machine has, in bytes, 0 if that is not known: a worker
 	// without a capacity of its own gets second copies of experts only within it.
 	Memory int64 `json:"memory,omitempty"`
+	// Bandwidth is how many bytes of weights the worker read in a second, and Compute
+	// how many operations it did, when it started; 0: not measured.
+	Bandwidth float64 `json:"bandwidth,omitempty"`
+	Compute   float64 `json:"compute,omitempty"`
 	// Ready lists, for each layer, the experts that are loaded, as written by shard.Set
 	// ("0-7,12"; empty: none).
 	Ready     []string `json:"ready,omitempty"`
