@@ -448,7 +448,9 @@ func (c *Coordinator) openAPI() error {
 		Template: c.template, Dialect: c.dialect, Engine: serving{c}, Registry: c.metrics,
 		Tracing: c.tracing, Log: c.log,
 		Access: c.cfg.Access, RequestTimeout: c.cfg.RequestTimeout, MaxBody: c.cfg.MaxBody,
-		Pages:   map[string]http.Handler{StatusPath: http.HandlerFunc(c.status)},
+		Pages: map[string]http.Handler{
+			StatusPath: http.HandlerFunc(c.status), ClusterPath: http.HandlerFunc(c.sight),
+		},
 		Version: c.cfg.Version,
 	})
 	if err != nil {
@@ -474,15 +476,20 @@ func (c *Coordinator) loading(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Coordinator) controller() *controller {
+	return &controller{
+		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: c.layers(),
+		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
+	}
+}
+
+// layers are the model's, as placement sees them.
+func (c *Coordinator) layers() []shard.Layer {
 	layers := make([]shard.Layer, len(c.spec.Layers))
 	bytes := c.expertBytes()
 	for l, n := range expertCounts(c.spec) {
 		layers[l] = shard.Layer{Experts: n, ExpertBytes: bytes[l]}
 	}
-	return &controller{
-		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: layers,
-		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
-	}
+	return layers
 }
 
 func (c *Coordinator) reporter() *reporter {

@@ -29,10 +29,7 @@ func (c *Coordinator) registerMetrics() error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 		gauge("ready", "1 if every expert can be reached or is computed here, else 0.", func() float64 {
-			if (serving{c}).Ready() == nil {
-				return 1
-			}
-			return 0
+			return flag((serving{c}).Ready() == nil)
 		}),
 		gauge("plan_epoch", "Number of the placement that requests are routed by.", func() float64 {
 			return float64(c.dispatcher.Table().Epoch)
@@ -41,8 +38,19 @@ func (c *Coordinator) registerMetrics() error {
 			least, _ := c.dispatcher.Table().Replicas()
 			return float64(least)
 		}),
+		gauge("plan_settled", "1 if every expert is where the placement has it, else 0.",
+			func() float64 { return flag(c.dispatcher.Table().Settled) }),
+		gauge("balancedness", "Mean by maximum of the time that workers have computed lately.",
+			func() float64 {
+				status, load := c.snapshot(), c.dispatcher.Load()
+				return newSight(&status, &load).Balancedness
+			}),
 		counter("dispatch_calls_total", "Calls that went to workers.",
 			func(t dispatch.Totals) int64 { return t.Calls }),
+		counter("dispatch_experts_total", "Experts that calls asked for.",
+			func(t dispatch.Totals) int64 { return t.Experts }),
+		counter("dispatch_expert_bytes_total", "Size of the experts that calls asked for.",
+			func(t dispatch.Totals) int64 { return t.Bytes }),
 		counter("dispatch_retries_total",
 			"Calls that went to other replicas because they failed or were late.",
 			func(t dispatch.Totals) int64 { return t.Retries }),
@@ -58,23 +66,23 @@ func (c *Coordinator) registerMetrics() error {
 		counter("last_resort_rows_total", "Token rows that it computed so.",
 			func(t dispatch.Totals) int64 { return t.LastResortRows }),
 		gauge("last_resort", "1 while experts are computed by the coordinator, else 0.",
-			func() float64 {
-				if c.dispatcher.LastResort() {
-					return 1
-				}
-				return 0
-			}),
+			func() float64 { return flag(c.dispatcher.LastResort()) }),
 		gauge("registry_connected", "1 while etcd answers, else 0.", func() float64 {
-			if c.cluster.snapshot().Connected {
-				return 1
-			}
-			return 0
+			return flag(c.cluster.snapshot().Connected)
 		}),
-		newWorkerCollector(c.dispatcher.Hops, c.lanes),
+		newWorkerCollector(c.dispatcher.Hops, c.dispatcher.Speeds, c.lanes),
 	} {
 		problems = append(problems, c.metrics.Register(m))
 	}
 	return errors.Join(problems...)
+}
+
+// flag is 1 for true.
+func flag(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // stepMetrics returns what counts the engine's steps.
@@ -109,23 +117,33 @@ func (c *Coordinator) lanes() map[shard.WorkerID]bool {
 // workerCollector tells of the workers that are members now: one that leaves
 // takes its series along, so that there are never more than members.
 type workerCollector struct {
-	hops  func() map[shard.WorkerID]dispatch.Hops
-	lanes func() map[shard.WorkerID]bool
+	hops   func() map[shard.WorkerID]dispatch.Hops
+	speeds func() map[shard.WorkerID]float64
+	lanes  func() map[shard.WorkerID]bool
 
-	lane, calls, failures, seconds *prometheus.Desc
+	lane, ejected, speed, calls, failures, seconds *prometheus.Desc
+	retries, hedges, ejections                     *prometheus.Desc
 }
 
 func newWorkerCollector(
-	hops func() map[shard.WorkerID]dispatch.Hops, lanes func() map[shard.WorkerID]bool,
+	hops func() map[shard.WorkerID]dispatch.Hops, speeds func() map[shard.WorkerID]float64,
+	lanes func() map[shard.WorkerID]bool,
 ) *workerCollector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("conclave_"+name, help, append([]string{"worker"}, labels...), nil)
 	}
 	return &workerCollector{
-		hops: hops, lanes: lanes,
-		lane:     desc("worker_lane", "1 if there is a lane to the worker, else 0."),
-		calls:    desc("worker_calls_total", "Calls that the worker has answered."),
-		failures: desc("worker_failures_total", "Lanes to the worker that broke."),
+		hops: hops, speeds: speeds, lanes: lanes,
+		lane: desc("worker_lane", "1 if there is a lane to the worker, else 0."),
+		ejected: desc("worker_ejected",
+			"1 while the worker is left alone because it kept answering late, else 0."),
+		speed: desc("worker_expert_bytes_per_second",
+			"Bytes of experts that the worker works through in a second of computing."),
+		calls:     desc("worker_calls_total", "Calls that the worker has answered."),
+		failures:  desc("worker_failures_total", "Lanes to the worker that broke."),
+		retries:   desc("worker_retries_total", "Its calls that went to others: it failed or was late."),
+		hedges:    desc("worker_hedges_total", "Its calls that went to others too, before it was late."),
+		ejections: desc("worker_ejections_total", "Times that it was left alone for being late."),
 		seconds: desc("worker_call_seconds_total",
 			"Time of the worker's calls, by where it went: network, queue, compute.", "part"),
 	}
@@ -133,28 +151,35 @@ func newWorkerCollector(
 
 // Describe implements prometheus.Collector.
 func (c *workerCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.lane, c.calls, c.failures, c.seconds} {
+	for _, d := range []*prometheus.Desc{
+		c.lane, c.ejected, c.speed, c.calls, c.failures, c.retries, c.hedges, c.ejections, c.seconds,
+	} {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *workerCollector) Collect(out chan<- prometheus.Metric) {
-	lanes := c.lanes()
+	lanes, speeds := c.lanes(), c.speeds()
 	for id, h := range c.hops() {
 		worker := string(id)
-		lane := 0.0
-		if lanes[id] {
-			lane = 1
+		gauge := func(d *prometheus.Desc, v float64) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, worker)
 		}
 		counter := func(d *prometheus.Desc, v float64, labels ...string) {
-			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v,
+				append([]string{worker}, labels...)...)
 		}
-		out <- prometheus.MustNewConstMetric(c.lane, prometheus.GaugeValue, lane, worker)
-		counter(c.calls, float64(h.Calls), worker)
-		counter(c.failures, float64(h.Failures), worker)
-		counter(c.seconds, h.Network.Seconds(), worker, "network")
-		counter(c.seconds, h.Queue.Seconds(), worker, "queue")
-		counter(c.seconds, h.Compute.Seconds(), worker, "compute")
+		gauge(c.lane, flag(lanes[id]))
+		gauge(c.ejected, flag(h.Ejected))
+		gauge(c.speed, speeds[id])
+		counter(c.calls, float64(h.Calls))
+		counter(c.failures, float64(h.Failures))
+		counter(c.retries, float64(h.Retries))
+		counter(c.hedges, float64(h.Hedges))
+		counter(c.ejections, float64(h.Ejections))
+		counter(c.seconds, h.Network.Seconds(), "network")
+		counter(c.seconds, h.Queue.Seconds(), "queue")
+		counter(c.seconds, h.Compute.Seconds(), "compute")
 	}
 }

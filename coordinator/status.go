@@ -94,6 +94,9 @@ type WorkerStatus struct {
 	NetworkSeconds float64 `json:"network_seconds"`
 	QueueSeconds   float64 `json:"queue_seconds"`
 	ComputeSeconds float64 `json:"compute_seconds"`
+	// LastFailure says why the last lane to it broke, and LastFailureAt when.
+	LastFailure   string    `json:"last_failure,omitempty"`
+	LastFailureAt time.Time `json:"last_failure_at,omitzero"`
 }
 
 func (c *Coordinator) status(w http.ResponseWriter, _ *http.Request) {
@@ -171,6 +174,7 @@ func (s *Status) setLanes(t *router.Table, hops map[shard.WorkerID]dispatch.Hops
 		w.Retries, w.Hedges, w.Ejections, w.Ejected = h.Retries, h.Hedges, h.Ejections, h.Ejected
 		w.NetworkSeconds, w.QueueSeconds, w.ComputeSeconds =
 			h.Network.Seconds(), h.Queue.Seconds(), h.Compute.Seconds()
+		w.LastFailure, w.LastFailureAt = h.LastFailure, h.LastFailureAt
 	}
 }
 

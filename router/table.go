@@ -121,6 +121,10 @@ func (t *Table) Missing() string {
 	return text
 }
 
+// Serving returns the indices of the holders that serve an expert, best first; they
+// must stay as they are.
+func (t *Table) Serving(layer, expert int) []uint16 { return t.replicas[layer][expert] }
+
 // Replicas returns how many reachable workers serve an expert, at least and at
 // most; 0 and 0 for a model without experts.
 func (t *Table) Replicas() (least, most int) {

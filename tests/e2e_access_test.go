@@ -24,7 +24,7 @@ func TestKeys(t *testing.T) {
 	}
 	c := startUp(t, "--config", config, "-v", "--log-level", "debug")
 	for path, want := range map[string]int{
-		"/v1/models": 401, coordinator.StatusPath: 401, "/readyz": 200, "/metrics": 200,
+		"/v1/models": 401, coordinator.StatusPath: 401, coordinator.ClusterPath: 401, "/readyz": 200, "/metrics": 200,
 	} {
 		status, body, err := c.send(t.Context(), http.MethodGet, path, "")
 		if err != nil || status != want {

@@ -7,9 +7,9 @@ import (
 )
 
 // probe measures how fast this machine works through experts, so that there is
-// something to plan by before the first call. The product of one row with a bf16 matrix, on all threads, reads
-// each weight once, as a step of few tokens does: bandwidth is the bytes of the
-// matrix in a second. The matrix is as large as the model's experts, up to
+// something to plan by before the first call. The product of one row with a bf16
+// matrix, on all threads, reads each weight once, as a step of few tokens does:
+// bandwidth is the bytes of the matrix in a second. The matrix is as large as the model's experts, up to
 // probeBytes. The product of many rows with a matrix that stays in the cache
 // computes, as a long prompt does: compute is two operations for each row and
 // weight in a second. Of several products the fastest counts; others on the

@@ -119,7 +119,7 @@ func (m *meter) count(layer int, slots []router.Slot) {
 
 // Load returns what happened lately. It may be called as often as one likes.
 func (d *Dispatcher) Load() Load {
-	hops, speeds := d.Hops(), d.speeds()
+	hops, speeds := d.Hops(), d.Speeds()
 	totals := d.Totals()
 	m := d.meter
 	m.mu.Lock()
@@ -190,8 +190,9 @@ func (m *meter) workers(
 	return out
 }
 
-// speeds are those of the present workers that were measured.
-func (d *Dispatcher) speeds() map[shard.WorkerID]float64 {
+// Speeds returns how many bytes of experts each present worker works through in a
+// second of computing. Those that have not been measured are left out.
+func (d *Dispatcher) Speeds() map[shard.WorkerID]float64 {
 	now := d.epoch.at(time.Now())
 	d.fleet.mu.Lock()
 	defer d.fleet.mu.Unlock()
