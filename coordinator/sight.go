@@ -154,7 +154,8 @@ func newSight(status *Status, load *dispatch.Load) *Cluster {
 			Network:        seconds(ratio(l.Network, l.Calls)),
 			QueueSeconds:   seconds(ratio(l.Queue, l.Calls)),
 			ComputeSeconds: seconds(ratio(l.Compute, l.Calls)),
-			Retries:        w.Retries, Hedges: w.Hedges, Ejections: w.Ejections, Failures: w.Failures,
+			Retries:        w.Retries, Hedges: w.Hedges, Ejections: w.Ejections,
+			Failures:    w.Failures,
 			LastFailure: w.LastFailure, LastFailureAt: w.LastFailureAt,
 		}
 	}

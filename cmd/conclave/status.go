@@ -8,6 +8,9 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
 
 	"github.com/conclave-serve/conclave/coordinator"
 	"github.com/conclave-serve/conclave/internal/client"
@@ -16,12 +19,48 @@ import (
 // statusCommand shows the cluster as a coordinator sees it.
 type statusCommand struct {
 	keyFlag
-	URL  string `help:"Address of a coordinator." default:"http://127.0.0.1:8080"`
-	JSON bool   `help:"Print JSON."`
+	URL      string        `help:"Address of a coordinator." default:"http://127.0.0.1:8080"`
+	JSON     bool          `help:"Print JSON; with --watch one object a line."`
+	Watch    bool          `help:"Show the load on workers and experts, again and again, until interrupted."`
+	Interval time.Duration `help:"Time between looks of --watch." default:"1s"`
+}
+
+// shortestInterval keeps a watch from being a load.
+const shortestInterval = 100 * time.Millisecond
+
+// Validate implements kong's check of the command line.
+func (f *statusCommand) Validate() error {
+	if f.Interval < shortestInterval {
+		return fmt.Errorf("--interval is %v: want %v or more", f.Interval, shortestInterval)
+	}
+	return nil
+}
+
+// watch shows the load until ctx ends.
+func (f *statusCommand) watch(ctx context.Context) error {
+	c := client.New(f.URL, f.key())
+	w := watcher{interval: f.Interval, look: func(ctx context.Context) (*coordinator.Cluster, error) {
+		s := &coordinator.Cluster{}
+		return s, c.Get(ctx, coordinator.ClusterPath, s)
+	}}
+	switch {
+	case f.JSON:
+		w.show = func(s *watched) error { return showJSON(os.Stdout, os.Stderr, s) }
+	case !term.IsTerminal(int(os.Stdout.Fd())):
+		w.show = func(s *watched) error { return showPlain(os.Stdout, s) }
+	default:
+		fmt.Print(enterScreen)
+		defer fmt.Print(leaveScreen)
+		w.show = screen{os.Stdout}.show
+	}
+	return w.run(ctx)
 }
 
 // Run implements kong's command.
 func (f *statusCommand) Run(ctx context.Context) error {
+	if f.Watch {
+		return f.watch(ctx)
+	}
 	var s coordinator.Status
 	if err := client.New(f.URL, f.key()).Get(ctx, coordinator.StatusPath, &s); err != nil {
 		return err
