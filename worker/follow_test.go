@@ -88,10 +88,16 @@ func (h *townHall) start(id string) *runningWorker {
 
 func (h *townHall) startFrom(id string, weights safetensors.Source) *runningWorker {
 	h.t.Helper()
-	w, err := New(h.t.Context(), Config{
-		ID: id, ModelDir: checkpointDir, Registry: h.registry(), Threads: 1, DrainTimeout: patience,
-		Weights: weights,
-	})
+	return h.startWith(func(cfg *Config) { cfg.ID, cfg.Weights = id, weights })
+}
+
+func (h *townHall) startWith(change func(*Config)) *runningWorker {
+	h.t.Helper()
+	cfg := Config{
+		ModelDir: checkpointDir, Registry: h.registry(), Threads: 1, DrainTimeout: patience,
+	}
+	change(&cfg)
+	w, err := New(h.t.Context(), cfg)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -323,6 +329,7 @@ func TestNewReportsBadInput(t *testing.T) {
 		"id and model directory are required": {},
 		"config.json":                         {ID: "w", ModelDir: t.TempDir()},
 		"listen for coordinators":             {ID: "w", ModelDir: checkpointDir, Listen: "999.999.999.999:1"},
+		"listen for metrics":                  {ID: "w", ModelDir: checkpointDir, MetricsListen: "999.999.999.999:1"},
 	} {
 		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("got %v, want %q", err, says)

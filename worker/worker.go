@@ -30,6 +30,9 @@ type Config struct {
 	// Advertise is the host (with or without port) that coordinators dial;
 	// default: the host of Listen.
 	Listen, Advertise string
+	// MetricsListen is the HTTP address of /metrics, /healthz and /readyz; default
+	// none.
+	MetricsListen string
 	// Registry says where etcd is; Gossip how this process gossips. Identity
 	// and addresses are filled in.
 	Registry membership.Config
@@ -89,10 +92,12 @@ type Worker struct {
 	pool       *kernels.Pool
 	server     *Server
 	listener   net.Listener
+	watchers   net.Listener // nil without MetricsListen
 	events     progressEvents
 
-	seat  *membership.Seat[membership.Worker]
-	state atomic.Pointer[membership.State] // the newest
+	seat   *membership.Seat[membership.Worker]
+	joined atomic.Bool                      // seat is there
+	state  atomic.Pointer[membership.State] // the newest
 	// brokenPlan is what was said of a plan that cannot be read; who follows owns it.
 	brokenPlan string
 }
@@ -103,7 +108,9 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: cfg.Log.With("worker", cfg.ID), events: progressEvents{cfg.Progress}}
+	w := &Worker{
+		cfg: cfg, log: cfg.Log.With("worker", cfg.ID), events: progressEvents{to: cfg.Progress},
+	}
 	defer func() {
 		if err != nil {
 			w.release()
@@ -126,6 +133,11 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	if w.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for coordinators: %w", err)
 	}
+	if cfg.MetricsListen != "" {
+		if w.watchers, err = net.Listen("tcp", cfg.MetricsListen); err != nil {
+			return nil, fmt.Errorf("listen for metrics: %w", err)
+		}
+	}
 	w.store = shard.NewStore(w.spec, w.checkpoint)
 	w.pool = kernels.NewPool(cfg.Threads)
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
@@ -136,6 +148,9 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 func (w *Worker) release() {
 	if w.listener != nil {
 		_ = w.listener.Close() // already closed by the server when it ran
+	}
+	if w.watchers != nil {
+		_ = w.watchers.Close() // likewise
 	}
 	if w.pool != nil {
 		w.pool.Close()
@@ -155,6 +170,14 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		w.server.Stop()
 		err = errors.Join(err, <-serving)
 	}()
+	if w.watchers != nil {
+		pages, wrong := w.pages()
+		if wrong != nil {
+			return wrong
+		}
+		end := watch(w.watchers, pages, w.log)
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	if err := w.join(ctx); err != nil {
 		return err
 	}
@@ -221,6 +244,7 @@ func (w *Worker) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.joined.Store(true)
 	w.log.Info("worker registered",
 		"addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features(),
 		"bandwidth", bandwidth, "compute", compute)
@@ -259,16 +283,22 @@ func (w *Worker) shareLoad() {
 		membership.Load{Queue: float32(l.Queued)})
 }
 
-// progressEvents forwards loading to a Progress, if there is one.
-type progressEvents struct{ to Progress }
+// progressEvents counts what is loaded, and forwards it to a Progress, if there is
+// one.
+type progressEvents struct {
+	to          Progress
+	total, done atomic.Int64 // bytes
+}
 
-func (p progressEvents) loading(total int64) {
+func (p *progressEvents) loading(total int64) {
+	p.total.Store(p.done.Load() + total) // what a load that failed has left is read again
 	if p.to != nil && total > 0 {
 		p.to.Begin(total)
 	}
 }
 
-func (p progressEvents) loaded(bytes int64) {
+func (p *progressEvents) loaded(bytes int64) {
+	p.done.Add(bytes)
 	if p.to != nil {
 		p.to.Add(bytes)
 	}

@@ -12,14 +12,15 @@ import (
 type workerCommand struct {
 	clusterFlags
 	hubFlags
-	ID           string        `help:"Name of this worker, kept across restarts; default: the host's name."`
-	Model        modelPath     `help:"Checkpoint: a directory, or the URL of one, of which only this worker's part is read." required:"" placeholder:"DIR|URL"`
-	Listen       string        `help:"Address of the expert service." default:":7070"`
-	Zone         string        `help:"Failure domain, such as a rack."`
-	Memory       byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
-	Threads      int           `help:"Cores to compute on; 0: all." default:"0"`
-	MaxMessage   byteSize      `help:"Largest request or reply." default:"256MiB"`
-	DrainTimeout time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
+	ID            string        `help:"Name of this worker, kept across restarts; default: the host's name."`
+	Model         modelPath     `help:"Checkpoint: a directory, or the URL of one, of which only this worker's part is read." required:"" placeholder:"DIR|URL"`
+	Listen        string        `help:"Address of the expert service." default:":7070"`
+	MetricsListen string        `help:"Address of /metrics, /healthz and /readyz; default: none." placeholder:"ADDR"`
+	Zone          string        `help:"Failure domain, such as a rack."`
+	Memory        byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
+	Threads       int           `help:"Cores to compute on; 0: all." default:"0"`
+	MaxMessage    byteSize      `help:"Largest request or reply." default:"256MiB"`
+	DrainTimeout  time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
 }
 
 // Validate implements kong's check of the command line.
@@ -47,7 +48,8 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 	defer m.close()
 	w, err := worker.New(ctx, worker.Config{
 		ID: id, ModelDir: m.dir, Weights: m.weights, Listen: f.Listen, Advertise: f.Advertise,
-		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
+		MetricsListen: f.MetricsListen,
+		Registry:      f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
 		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})
