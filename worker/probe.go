@@ -7,13 +7,14 @@ import (
 )
 
 // probe measures how fast this machine works through experts, so that there is
-// something to plan by before the first call. The product of one row with a bf16
-// matrix, on all threads, reads each weight once, as a step of few tokens does:
-// bandwidth is the bytes of the matrix in a second. The matrix is as large as the model's experts, up to
-// probeBytes. The product of many rows with a matrix that stays in the cache
-// computes, as a long prompt does: compute is two operations for each row and
-// weight in a second. Of several products the fastest counts; others on the
-// machine only ever slow one down.
+// something to plan by before the first call. Of several products with a bf16
+// matrix, on all threads, the fastest counts: others on the machine only ever slow
+// one down.
+//
+// bandwidth, bytes a second: one row with a matrix as large as the model's experts,
+// up to probeBytes. Each weight is read once, as in a step of few tokens.
+// compute, operations a second, two for each row and weight: many rows with a
+// matrix that stays in the cache, as in a long prompt.
 //
 // Both are 0 for a model so small that its experts never leave the cache.
 func probe(pool *kernels.Pool, experts int64) (bandwidth, compute float64) {
