@@ -6,6 +6,7 @@ import "slices"
 // takes as many as its quota says.
 type placing struct {
 	zones  []int
+	group  int   // experts that a group has; 0: there are none
 	sets   []Set // by worker: what it has been given
 	room   []int // by worker: how many more it takes
 	copies []int // by expert: how many it has
@@ -24,6 +25,7 @@ const start = -2
 // quota says. prev is what each had.
 func placeLayer(layer Layer, quotas, zones []int, prev []Set) []Set {
 	p := newPlacing(layer.Experts, quotas, zones)
+	p.group = layer.groupSize()
 	p.keep(prev)
 	p.fill()
 	return p.sets
@@ -62,7 +64,8 @@ func (p *placing) take(w, e int) {
 
 // keep lets workers have what they had before, within their quotas, and no
 // expert more copies than it gets, nor two in a zone. Where something must go,
-// it is what has the most copies left, so that nothing loses all of them.
+// it is what has the most copies left, so that nothing loses all of them; of
+// those it is what has the fewest others of its group with it.
 func (p *placing) keep(prev []Set) {
 	p.prev = prev
 	for w, set := range prev {
@@ -75,7 +78,8 @@ func (p *placing) keep(prev []Set) {
 	shed := func(w int) bool {
 		most := -1
 		for _, e := range p.sets[w].Experts() {
-			if most < 0 || p.copies[e] >= p.copies[most] {
+			if most < 0 || p.copies[e] > p.copies[most] ||
+				p.copies[e] == p.copies[most] && p.kin(w, e) <= p.kin(w, most) {
 				most = e
 			}
 		}
@@ -136,21 +140,33 @@ func (p *placing) apart(e, w, but int) bool {
 	return true
 }
 
-// search finds a worker with room for expert e. If all of those are barred from
-// it, others make room by passing experts on, in the shortest chain of moves
-// that ends where there is room.
+// kin counts the experts of e's group that worker w has.
+func (p *placing) kin(w, e int) int {
+	if p.group == 0 {
+		return 0
+	}
+	return inGroup(p.sets[w], e, p.group)
+}
+
+// search finds a worker with room for expert e, the one that has most of its
+// group. If all of those are barred from it, others make room by passing experts
+// on, in the shortest chain of moves that ends where there is room.
 func (p *placing) search(e int, may func(e, w, but int) bool) bool {
 	queue := p.queue[:0]
+	best := -1
 	for w := range p.marks {
 		p.marks[w] = -1
 		if may(e, w, -1) {
-			if p.room[w] > 0 {
-				p.give(w, e)
-				return true
+			if p.room[w] > 0 && (best < 0 || p.kin(w, e) > p.kin(best, e)) {
+				best = w
 			}
 			p.marks[w] = start
 			queue = append(queue, w)
 		}
+	}
+	if best >= 0 {
+		p.give(best, e)
+		return true
 	}
 	for i := 0; i < len(queue); i++ {
 		from := queue[i]

@@ -21,6 +21,9 @@ type Plan struct {
 	// order of Workers, the experts that it should hold. Dense layers have a
 	// nil entry.
 	Layers [][]Set `json:"layers"`
+	// Copies is set on a plan that follows measured load (Demand) instead of
+	// giving even shares: the copies that every expert was to have at least.
+	Copies int `json:"copies,omitempty"`
 }
 
 // Bounds of a plan that is read. A set is as large as its greatest index, however short its

@@ -12,6 +12,17 @@ type Layer struct {
 	Experts int
 	// ExpertBytes is the size of one expert's weights.
 	ExpertBytes int64
+	// Groups is the number of equal groups of consecutive experts of which a
+	// token chooses a few to choose its experts from; 0 or 1 for none.
+	Groups int
+}
+
+// groupSize is how many experts a group has, 0 where there are no groups.
+func (l Layer) groupSize() int {
+	if l.Groups <= 1 {
+		return 0
+	}
+	return l.Experts / l.Groups
 }
 
 // Capacity is what the planner needs to know of one worker.
@@ -25,6 +36,9 @@ type Capacity struct {
 	Spare int64
 	// Zone is its failure domain; "" if it shares none.
 	Zone string
+	// Speed is how many bytes of experts it works through in a second; 0 if
+	// nobody has measured it: then it counts as the others' mean.
+	Speed float64
 }
 
 // NoRoomError says that the workers together cannot hold the experts.
@@ -46,7 +60,8 @@ func (e *NoRoomError) Error() string {
 // number of copies, only as far as there is room. No worker gets two copies of
 // an expert, and no zone does while there is room in others. A copy stays where
 // it is under prev (which may be nil) if its worker's share of the layer has
-// room for it. Next returns prev itself if prev is already such a plan.
+// room for it. Next returns prev itself if prev is already such a plan, or one
+// that follows measured load and gives every expert as many copies, as far apart.
 func Next(
 	prev *Plan, model string, layers []Layer, workers []Capacity, copies int,
 ) (*Plan, error) {
@@ -78,7 +93,8 @@ func Next(
 	}
 	next := place(prev)
 	stands := func() bool {
-		return prev != nil && (samePlacement(prev, next) || noBetter(prev, next, zones))
+		return prev != nil && (samePlacement(prev, next) || noBetter(prev, next, zones) ||
+			follows(prev, next, layers, workers, max(copies, 1)))
 	}
 	if stands() {
 		return prev, nil // before a second look, which would not have ended at prev
@@ -145,6 +161,74 @@ func previous(prev *Plan, layer int, workers []WorkerID) []Set {
 		}
 	}
 	return sets
+}
+
+// follows reports whether prev is a plan by load that holds what even shares,
+// next, would hold: then nothing must move.
+func follows(prev, next *Plan, layers []Layer, workers []Capacity, copies int) bool {
+	if prev.Copies != copies || !slices.Equal(prev.Workers, next.Workers) ||
+		len(prev.Layers) != len(layers) {
+		return false
+	}
+	copies = min(copies, len(workers))
+	zones := zonesOf(workers)
+	room := limits(workers)
+	for l, layer := range layers {
+		if layer.Experts == 0 {
+			continue
+		}
+		was, would := count(prev.Layers[l], zones, layer.Experts, copies),
+			count(next.Layers[l], zones, layer.Experts, copies)
+		if was.least < would.least || was.copies < would.copies || was.zones < would.zones ||
+			was.extra > layer.Experts*copies/extraPart {
+			return false
+		}
+	}
+	for w := range workers {
+		used, would := usedBytes(prev, layers, w), usedBytes(next, layers, w)
+		if used > max(room[w], would) {
+			return false
+		}
+	}
+	return true
+}
+
+// counted is how many copies a layer's experts have: the fewest of any, and in
+// all, but for those beyond the copies that an expert is to have; the zones of
+// these; and the others.
+type counted struct{ least, copies, zones, extra int }
+
+func count(sets []Set, zones []int, experts, copies int) counted {
+	out := counted{least: copies}
+	seen := make([]bool, len(sets))
+	for e := range experts {
+		n, apart := 0, 0
+		clear(seen)
+		for w, set := range sets {
+			if set.Has(e) {
+				n++
+				if z := zones[w]; !seen[z] {
+					seen[z] = true
+					apart++
+				}
+			}
+		}
+		out.least = min(out.least, n)
+		out.copies += min(n, copies)
+		out.zones += min(apart, copies)
+		out.extra += max(n-copies, 0)
+	}
+	return out
+}
+
+func usedBytes(p *Plan, layers []Layer, w int) int64 {
+	var n int64
+	for l, layer := range layers {
+		if layer.Experts > 0 {
+			n += int64(p.Layers[l][w].Len()) * layer.ExpertBytes
+		}
+	}
+	return n
 }
 
 func samePlacement(a, b *Plan) bool {
