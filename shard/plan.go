@@ -21,9 +21,10 @@ type Plan struct {
 	// order of Workers, the experts that it should hold. Dense layers have a
 	// nil entry.
 	Layers [][]Set `json:"layers"`
-	// Copies is set on a plan that follows measured load (Demand) instead of
-	// giving even shares: the copies that every expert was to have at least.
-	Copies int `json:"copies,omitempty"`
+	// Basis is set on a plan that follows measured load (Demand) and not even
+	// shares. It tells the workers that it was made for: while they are the same,
+	// only load is a reason for another plan.
+	Basis string `json:"basis,omitempty"`
 }
 
 // Bounds of a plan that is read. A set is as large as its greatest index, however short its

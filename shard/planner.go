@@ -3,7 +3,9 @@ package shard
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"slices"
+	"strconv"
 )
 
 // Layer is what the planner needs to know of one layer of a model.
@@ -61,7 +63,7 @@ func (e *NoRoomError) Error() string {
 // an expert, and no zone does while there is room in others. A copy stays where
 // it is under prev (which may be nil) if its worker's share of the layer has
 // room for it. Next returns prev itself if prev is already such a plan, or one
-// that follows measured load and gives every expert as many copies, as far apart.
+// that was made of it by load (Demand) for the same workers.
 func Next(
 	prev *Plan, model string, layers []Layer, workers []Capacity, copies int,
 ) (*Plan, error) {
@@ -91,10 +93,12 @@ func Next(
 		}
 		return p
 	}
+	if prev != nil && prev.Basis != "" && prev.Basis == basis(workers, copies) {
+		return prev, nil
+	}
 	next := place(prev)
 	stands := func() bool {
-		return prev != nil && (samePlacement(prev, next) || noBetter(prev, next, zones) ||
-			follows(prev, next, layers, workers, max(copies, 1)))
+		return prev != nil && (samePlacement(prev, next) || noBetter(prev, next, zones))
 	}
 	if stands() {
 		return prev, nil // before a second look, which would not have ended at prev
@@ -163,34 +167,15 @@ func previous(prev *Plan, layer int, workers []WorkerID) []Set {
 	return sets
 }
 
-// follows reports whether prev is a plan by load that holds what even shares,
-// next, would hold: then nothing must move.
-func follows(prev, next *Plan, layers []Layer, workers []Capacity, copies int) bool {
-	if prev.Copies != copies || !slices.Equal(prev.Workers, next.Workers) ||
-		len(prev.Layers) != len(layers) {
-		return false
+// basis tells the workers and copies that a plan was made for from others: all
+// of them that plans depend on, but for speeds.
+func basis(workers []Capacity, copies int) string {
+	h := fnv.New64a()
+	fmt.Fprintln(h, max(copies, 1))
+	for _, w := range workers {
+		fmt.Fprintf(h, "%q %d %d %q\n", w.ID, w.Bytes, w.Spare, w.Zone)
 	}
-	copies = min(copies, len(workers))
-	zones := zonesOf(workers)
-	room := limits(workers)
-	for l, layer := range layers {
-		if layer.Experts == 0 {
-			continue
-		}
-		was, would := count(prev.Layers[l], zones, layer.Experts, copies),
-			count(next.Layers[l], zones, layer.Experts, copies)
-		if was.least < would.least || was.copies < would.copies || was.zones < would.zones ||
-			was.extra > layer.Experts*copies/extraPart {
-			return false
-		}
-	}
-	for w := range workers {
-		used, would := usedBytes(prev, layers, w), usedBytes(next, layers, w)
-		if used > max(room[w], would) {
-			return false
-		}
-	}
-	return true
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 // counted is how many copies a layer's experts have: the fewest of any, and in
@@ -219,16 +204,6 @@ func count(sets []Set, zones []int, experts, copies int) counted {
 		out.extra += max(n-copies, 0)
 	}
 	return out
-}
-
-func usedBytes(p *Plan, layers []Layer, w int) int64 {
-	var n int64
-	for l, layer := range layers {
-		if layer.Experts > 0 {
-			n += int64(p.Layers[l][w].Len()) * layer.ExpertBytes
-		}
-	}
-	return n
 }
 
 func samePlacement(a, b *Plan) bool {

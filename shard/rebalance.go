@@ -49,7 +49,7 @@ type Rebalance struct {
 func (d *Demand) Apply(prev *Plan, steps []Step) *Plan {
 	next := &Plan{
 		Epoch: prev.Epoch + 1, Model: prev.Model, Workers: prev.Workers,
-		Layers: slices.Clone(prev.Layers), Copies: max(d.Copies, 1),
+		Layers: slices.Clone(prev.Layers), Basis: basis(d.sorted().Workers, d.Copies),
 	}
 	for _, s := range steps {
 		next.Layers[s.Layer] = s.Sets
@@ -107,7 +107,7 @@ func (d *Demand) Next(prev *Plan, model string) (*Plan, error) {
 		d.Load = d.uniform()
 	}
 	if steps := b.round(); len(steps) > 0 {
-		next.Layers, next.Copies = b.layers, max(d.Copies, 1)
+		next.Layers, next.Basis = b.layers, basis(d.Workers, d.Copies)
 	}
 	return next, nil
 }

@@ -111,9 +111,14 @@ func (s *search) step() bool {
 			best, bestScore = c, score
 		}
 	}
-	for _, e := range s.ranked[slow] {
-		if s.load[e] > 0 {
-			s.offers(e, slow, limit, weigh)
+	for _, offers := range []func(int, int, float64, func(change)){s.singles, s.pairs} {
+		for _, e := range s.ranked[slow] {
+			if s.load[e] > 0 {
+				offers(e, slow, limit, weigh)
+			}
+		}
+		if bestScore > 0 {
+			break
 		}
 	}
 	if bestScore == 0 {
@@ -123,23 +128,31 @@ func (s *search) step() bool {
 	return true
 }
 
-// offers weighs what may be done about an expert of the slowest worker.
-func (s *search) offers(e, slow int, limit float64, weigh func(change)) {
+// singles weighs what one transfer can do about an expert of the slowest worker.
+func (s *search) singles(e, slow int, limit float64, weigh func(change)) {
 	weigh(alone(e, slow, -1))
-	for _, u := range s.holders[e] { // which take over its part, and give something for it
-		for _, g := range s.ranked[u] {
-			if u != slow && len(s.holders[e]) > s.copies {
-				weigh(change{transfer{e, slow, -1}, transfer{g, u, slow}})
+	for to := range s.sets {
+		if s.room[to] > 0 && s.times[to] < limit && !s.sets[to].Has(e) {
+			weigh(alone(e, slow, to))
+			weigh(alone(e, -1, to))
+		}
+	}
+}
+
+// pairs weighs what two can do.
+func (s *search) pairs(e, slow int, limit float64, weigh func(change)) {
+	if len(s.holders[e]) > s.copies {
+		for _, u := range s.holders[e] { // one that takes its part over gives something back
+			for _, g := range s.ranked[u] {
+				if u != slow {
+					weigh(change{transfer{e, slow, -1}, transfer{g, u, slow}})
+				}
 			}
 		}
 	}
 	for to := range s.sets {
-		if to == slow || s.times[to] >= limit || s.sets[to].Has(e) {
+		if s.times[to] >= limit || s.sets[to].Has(e) {
 			continue
-		}
-		if s.room[to] > 0 {
-			weigh(alone(e, slow, to))
-			weigh(alone(e, -1, to))
 		}
 		for _, g := range s.ranked[to] {
 			if len(s.holders[g]) > s.floor && len(s.holders[g]) > 1 {
