@@ -22,6 +22,16 @@ type controller struct {
 	minWorkers int
 	replicas   int // copies of every expert, where there is room
 	log        *slog.Logger
+
+	// every is the time between looks at the load; 0: none. reports reads what
+	// coordinators have measured, present what the registry holds.
+	every   time.Duration
+	reports func(context.Context) (map[string][]byte, error)
+	present func() membership.State
+	sight   sight
+
+	measured measured     // lately; owned by govern
+	underway *rebalancing // owned by govern; nil: none is
 }
 
 // settle is how long the set of workers must stay as it is before it is
@@ -54,7 +64,8 @@ func (c *controller) run(ctx context.Context) {
 	}
 }
 
-// govern replans whenever the workers change, until office is lost.
+// govern replans whenever the workers change, and looks at the load from time to
+// time, until office is lost.
 func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,6 +73,10 @@ func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 	var state membership.State
 	timer := time.NewTimer(settle)
 	defer timer.Stop()
+	put := c.client.PutPlan
+	thinking := newThinker(ctx, c)
+	defer thinking.wait()
+	defer func() { c.underway = nil }()
 	for {
 		select {
 		case <-lost:
@@ -76,10 +91,21 @@ func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 				timer.Reset(settle)
 			}
 			state = next
+			c.advance(ctx, put, state)
 		case <-timer.C:
 			if !c.plan(ctx, state) {
 				timer.Reset(writeAgain)
 			}
+		case <-thinking.ticks():
+			if c.underway != nil {
+				c.advance(ctx, put, state) // what could not be written then
+			} else if plan := c.atRest(state); plan != nil {
+				thinking.start(plan, state)
+			}
+		case thought := <-thinking.done:
+			thinking.busy = false
+			c.heed(thought, state)
+			c.advance(ctx, put, state)
 		}
 	}
 }
@@ -141,27 +167,33 @@ func (c *controller) decide(state membership.State) (*shard.Plan, error) {
 		}
 		prev = p
 	}
-	var workers []shard.Capacity
-	for _, w := range state.Workers {
-		if w.Model == c.model && !w.Draining {
-			workers = append(workers, shard.Capacity{
-				ID: shard.WorkerID(w.ID), Bytes: w.Capacity, Zone: w.Zone,
-				Spare: int64(forExperts * float64(w.Memory)),
-			})
-		}
-	}
-	if len(workers) == 0 || prev == nil && len(workers) < c.minWorkers {
+	demand := c.demand(state, c.measured)
+	if len(demand.Workers) == 0 || prev == nil && len(demand.Workers) < c.minWorkers {
 		return nil, nil
 	}
 	if err := otherModel(state, c.model, c.id); err != nil {
 		return nil, err
 	}
-	next, err := shard.Next(prev, c.model, c.layers, workers, c.replicas)
+	next, err := demand.Next(prev, c.model)
 	if err != nil || next == prev {
 		return nil, err
 	}
 	next.Epoch = max(next.Epoch, lastEpoch(state)+1)
 	return next, nil
+}
+
+// demand is what placements in a state are judged by.
+func (c *controller) demand(state membership.State, m measured) *shard.Demand {
+	d := &shard.Demand{Layers: c.layers, Copies: c.replicas, Load: m.load}
+	for _, w := range state.Workers {
+		if w.Model == c.model && !w.Draining {
+			d.Workers = append(d.Workers, shard.Capacity{
+				ID: shard.WorkerID(w.ID), Bytes: w.Capacity, Zone: w.Zone,
+				Spare: int64(forExperts * float64(w.Memory)), Speed: m.speeds[shard.WorkerID(w.ID)],
+			})
+		}
+	}
+	return d
 }
 
 // forExperts is the part of a machine's memory that copies beyond the first may

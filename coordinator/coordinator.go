@@ -76,6 +76,9 @@ type Config struct {
 	// Replicas is how many copies of every expert the workers hold together, as far
 	// as they have room and there are so many of them; default 2.
 	Replicas int
+	// RebalanceEvery is how often the elected coordinator looks whether moving
+	// experts would make the slowest workers faster; 0: never.
+	RebalanceEvery time.Duration
 	// NoLastResort turns off that experts without a worker are computed here.
 	NoLastResort bool
 	// HedgeAfter is dispatch's; 0: no hedging.
@@ -168,6 +171,7 @@ type Coordinator struct {
 	tracing     *obs.Tracing
 
 	cluster    *cluster
+	control    *controller
 	dispatcher *dispatch.Dispatcher
 	pool       *kernels.Pool
 	cache      *kvcache.Cache
@@ -293,6 +297,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.engine.Close()
+	c.control = c.controller()
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -300,7 +305,8 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	defer stop()
 	wg.Go(func() { c.cluster.follow(background, c.dispatcher, c.engine) })
 	wg.Go(func() { c.cluster.seat.Gossip.Acquaint(background, c.cluster.peers) })
-	wg.Go(func() { c.controller().run(background) })
+	wg.Go(func() { c.control.run(background) })
+	wg.Go(func() { c.control.survey(background) })
 	wg.Go(func() { c.reporter().run(background) })
 	if err := c.openAPI(); err != nil {
 		return err
@@ -479,6 +485,8 @@ func (c *Coordinator) controller() *controller {
 	return &controller{
 		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: c.layers(),
 		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
+		every: c.cfg.RebalanceEvery, reports: c.cluster.seat.Client.Reports,
+		present: c.cluster.snapshot,
 	}
 }
 
@@ -487,7 +495,7 @@ func (c *Coordinator) layers() []shard.Layer {
 	layers := make([]shard.Layer, len(c.spec.Layers))
 	bytes := c.expertBytes()
 	for l, n := range expertCounts(c.spec) {
-		layers[l] = shard.Layer{Experts: n, ExpertBytes: bytes[l]}
+		layers[l] = shard.Layer{Experts: n, ExpertBytes: bytes[l], Groups: c.spec.Gate.Groups}
 	}
 	return layers
 }

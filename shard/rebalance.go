@@ -103,13 +103,18 @@ func (d *Demand) Next(prev *Plan, model string) (*Plan, error) {
 		for l := range min(len(d.Layers), len(prev.Layers)) {
 			b.held[l] = d.present(prev.Layers[l], prev.Workers)
 		}
-	} else if len(d.Load) == 0 {
+	} else if len(d.Load) == 0 && d.measured() {
 		d.Load = d.uniform()
 	}
 	if steps := b.round(); len(steps) > 0 {
 		next.Layers, next.Basis = b.layers, basis(d.Workers, d.Copies)
 	}
 	return next, nil
+}
+
+// measured reports whether any worker's speed is known.
+func (d *Demand) measured() bool {
+	return slices.ContainsFunc(d.Workers, func(w Capacity) bool { return w.Speed > 0 })
 }
 
 // uniform is a load under which all experts are wanted alike.

@@ -35,6 +35,7 @@ type serveFlags struct {
 	DraftTokens   int           `help:"Tokens to guess by looking up what followed the same words before; answers stay the same. 0: none." default:"0"`
 	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
 	Replicas      int           `help:"Copies of every expert, on different workers, as far as their memory and number allow." default:"2"`
+	Rebalance     time.Duration `help:"How often to look whether moving experts between workers, or more copies of hot ones, would make the slowest workers faster. 0: never." default:"10s" name:"rebalance-every"`
 	HedgeAfter    float64       `help:"Ask another replica too when a call takes longer than so many times what 99 of 100 take; at most one call in twenty. 0: never." default:"2"`
 	LastResort    bool          `help:"Compute experts in the coordinator while no worker answers for them, if the whole checkpoint is a local directory." default:"true" negatable:""`
 	CallTimeout   time.Duration `help:"How long a worker may take for one layer before its lane is cut." default:"20s"`
@@ -54,7 +55,8 @@ func (f *serveFlags) validate() error {
 		atMost("micro-batches", f.MicroBatches, forward.MicroBatches),
 		atMost("draft-tokens", f.DraftTokens, maxDraftTokens),
 		atMost("max-rows", f.MaxRows, maxStepRows), notNegative("max-running", f.MaxRunning),
-		atLeastOne("replicas", f.Replicas), notNegative("hedge-after", f.HedgeAfter),
+		atLeastOne("replicas", f.Replicas), notNegative("rebalance-every", f.Rebalance),
+		notNegative("hedge-after", f.HedgeAfter),
 		notNegative("max-waiting", f.MaxWaiting), notNegative("call-timeout", f.CallTimeout),
 		notNegative("patience", f.Patience), notNegative("drain-timeout", f.DrainTimeout))
 }
@@ -103,7 +105,7 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,
-		NoLastResort: !f.LastResort,
+		NoLastResort: !f.LastResort, RebalanceEvery: f.Rebalance,
 		MinWorkers:   f.MinWorkers,
 		Threads:      f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),

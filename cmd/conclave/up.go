@@ -108,7 +108,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--model", dir, "--model-name", name, "--kv-memory", strconv.FormatInt(int64(f.KVMemory), 10),
 		"--max-rows", strconv.Itoa(f.MaxRows), "--max-running", strconv.Itoa(f.MaxRunning),
 		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
-		"--replicas", strconv.Itoa(f.Replicas),
+		"--replicas", strconv.Itoa(f.Replicas), "--rebalance-every", f.Rebalance.String(),
 		"--hedge-after", strconv.FormatFloat(f.HedgeAfter, 'g', -1, 64),
 		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,
