@@ -69,7 +69,9 @@ func (b *balanced) write(p *shard.Plan) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.put(b.t.Context(), data, b.state.PlanRevision)
+	if _, err := b.put(b.t.Context(), data, b.state.PlanRevision); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *balanced) put(_ context.Context, data []byte, prev int64) (int64, error) {

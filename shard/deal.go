@@ -49,7 +49,8 @@ func (s *search) deal() []Set {
 			times[best] += c.reads / s.speed[best]
 		}
 	}
-	was, is := count(s.sets, s.zones, len(s.load), s.copies), count(sets, s.zones, len(s.load), s.copies)
+	was := count(s.sets, s.zones, len(s.load), s.copies)
+	is := count(sets, s.zones, len(s.load), s.copies)
 	if is.least < was.least || is.copies < was.copies || is.zones < was.zones {
 		return nil
 	}

@@ -147,7 +147,8 @@ func (b *balancing) round() []Step {
 		}
 		slowest, mean := b.layer(l, b.layers[l]).forecast()
 		total += slowest
-		order = append(order, prospect{l, slowest, (slowest - mean) / float64(max(b.Layers[l].ExpertBytes, 1))})
+		per := (slowest - mean) / float64(max(b.Layers[l].ExpertBytes, 1))
+		order = append(order, prospect{l, slowest, per})
 	}
 	// The gain for a byte is not known yet; what there is to be gained is.
 	slices.SortStableFunc(order, func(x, y prospect) int { return cmp.Compare(y.per, x.per) })

@@ -88,9 +88,9 @@ func TestRebalance(t *testing.T) {
 
 // skewed is what some steps were like.
 type skewed struct {
-	logits            []float32
-	load              shard.Load    // reads in a step, as if that took a second
-	slowest           float64       // experts that the slowest worker of each layer reads in a step
+	logits  []float32
+	load    shard.Load // reads in a step, as if that took a second
+	slowest float64    // experts that the slowest worker of each layer reads in a step
 	// Computing in a step, of each layer's slowest worker and of all workers: what
 	// nine of ten steps exceed, as others may share the machine.
 	longest, together time.Duration
