@@ -47,7 +47,7 @@ func (c *controller) heed(t thought, state membership.State) {
 	})
 }
 
-// planWriter is PutPlan of internal/membership.
+// planWriter is PutPlan of membership.Office.
 type planWriter func(ctx context.Context, data []byte, prevRevision int64) (int64, error)
 
 // advance writes the next plan of a rebalance once the last one is in place

@@ -47,11 +47,11 @@ const campaignPause = time.Second
 // run seeks office and governs until ctx ends.
 func (c *controller) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		lost, resign, err := c.client.Campaign(ctx, c.id)
+		office, err := c.client.Campaign(ctx, c.id)
 		if err == nil {
 			c.log.Info("elected controller")
-			c.govern(ctx, lost)
-			resign()
+			c.govern(ctx, office)
+			office.Resign()
 			continue
 		}
 		if ctx.Err() == nil {
@@ -66,20 +66,20 @@ func (c *controller) run(ctx context.Context) {
 
 // govern replans whenever the workers change, and looks at the load from time to
 // time, until office is lost.
-func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
+func (c *controller) govern(ctx context.Context, office *membership.Office) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	states := c.client.Watch(ctx)
 	var state membership.State
 	timer := time.NewTimer(settle)
 	defer timer.Stop()
-	put := c.client.PutPlan
+	put := office.PutPlan
 	thinking := newThinker(ctx, c)
 	defer thinking.wait()
 	defer func() { c.underway = nil }()
 	for {
 		select {
-		case <-lost:
+		case <-office.Lost():
 			c.log.Warn("no longer controller")
 			return
 		case next, ok := <-states:
@@ -93,7 +93,7 @@ func (c *controller) govern(ctx context.Context, lost <-chan struct{}) {
 			state = next
 			c.advance(ctx, put, state)
 		case <-timer.C:
-			if !c.plan(ctx, state) {
+			if !c.plan(ctx, office, state) {
 				timer.Reset(writeAgain)
 			}
 		case <-thinking.ticks():
@@ -124,7 +124,9 @@ func sameForPlan(a, b membership.State) bool {
 
 // plan writes the next plan if the state calls for one. It returns false if
 // that should be tried again though nothing has changed.
-func (c *controller) plan(ctx context.Context, state membership.State) bool {
+func (c *controller) plan(
+	ctx context.Context, office *membership.Office, state membership.State,
+) bool {
 	if !state.Connected {
 		return true
 	}
@@ -141,12 +143,12 @@ func (c *controller) plan(ctx context.Context, state membership.State) bool {
 		c.log.Error("no placement", "err", err)
 		return true
 	}
-	_, err = c.client.PutPlan(ctx, data, state.PlanRevision)
+	_, err = office.PutPlan(ctx, data, state.PlanRevision)
 	switch {
 	case err == nil:
 		c.log.Info("new placement", "epoch", next.Epoch, "workers", len(next.Workers))
-	case errors.Is(err, membership.ErrConflict):
-		// The watch brings the plan that won; that state is decided anew.
+	case errors.Is(err, membership.ErrConflict), errors.Is(err, membership.ErrOusted):
+		// The watch brings the plan that won; that state is decided anew, by whoever is in office.
 	default:
 		if ctx.Err() == nil {
 			c.log.Warn("placement not written", "err", err)

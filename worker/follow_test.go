@@ -26,6 +26,7 @@ type townHall struct {
 	states      <-chan membership.State
 	state       membership.State
 	coordinator *membership.Registration[membership.Coordinator]
+	office      *membership.Office
 	fingerprint string
 	spec        *model.Spec
 	plan        *shard.Plan
@@ -65,6 +66,9 @@ func openTownHall(t *testing.T) *townHall {
 		ID: "c", Addr: "h:1", Model: h.fingerprint,
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if h.office, err = h.client.Campaign(t.Context(), "c"); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -154,7 +158,7 @@ func (h *townHall) decree(of map[shard.WorkerID]shard.Set) {
 // put writes a plan as it is.
 func (h *townHall) put(data []byte) {
 	h.t.Helper()
-	revision, err := h.client.PutPlan(h.t.Context(), data, h.state.PlanRevision)
+	revision, err := h.office.PutPlan(h.t.Context(), data, h.state.PlanRevision)
 	if err != nil {
 		h.t.Fatal(err)
 	}

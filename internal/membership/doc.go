@@ -29,7 +29,8 @@
 //     again as soon as etcd answers.
 //  3. A State is a full snapshot and is never modified after it was sent. While etcd is away
 //     the last one is kept and only Connected changes: placement freezes, nothing else does.
-//  4. A controller steps down before its lease can expire, never after.
+//  4. A controller steps down before its lease can expire, never after; and a plan is taken only
+//     while the controller's key hangs on the writer's lease, whatever the writer believes.
 //  5. No callback of memberlist ever blocks, and a member's metadata fits in 512 bytes.
 //
 // The package must not know what a plan or an expert is, and decides nothing about placement.

@@ -10,16 +10,27 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Campaign waits until this process is the cluster's controller, or ctx ends. lost is closed
-// when it no longer is: the caller then stops at once and may campaign again. It closes before
-// the lease can expire, so two controllers never overlap as far as clocks run at one speed;
-// PutPlan's comparison protects the plan in any case. resign gives the office up, waits until
-// etcd knows or the lease has run out, and may be called more than once.
-func (c *Client) Campaign(
-	ctx context.Context, id string,
-) (lost <-chan struct{}, resign func(), err error) {
+// Office is the controller's office while one process holds it.
+type Office struct {
+	c      *Client
+	lease  *lease
+	resign func()
+}
+
+// Lost is closed when this process is no longer the controller: it then stops at once and may
+// campaign again. It closes before the lease can expire, so two controllers never overlap as far
+// as clocks run at one speed. A process that slept through that cannot write all the same:
+// PutPlan is fenced.
+func (o *Office) Lost() <-chan struct{} { return o.lease.ctx.Done() }
+
+// Resign gives the office up, waits until etcd knows or the lease has run out, and may be called
+// more than once.
+func (o *Office) Resign() { o.resign() }
+
+// Campaign waits until this process is the cluster's controller, or ctx ends.
+func (c *Client) Campaign(ctx context.Context, id string) (*Office, error) {
 	if err := checkID(id); err != nil {
-		return nil, nil, fmt.Errorf("campaign: %w", err)
+		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	ctx, cancel := c.until(ctx)
 	defer cancel()
@@ -32,12 +43,12 @@ func (c *Client) Campaign(
 						c.log.Warn("resign as controller", "err", err)
 					}
 				})
-				return l.ctx.Done(), resign, nil
+				return &Office{c, l, resign}, nil
 			}
 			c.discard(l)
 		}
 		if ctx.Err() != nil || permanent(err) && !leaseMissing(err) {
-			return nil, nil, fmt.Errorf("campaign as %s: %w", id, err)
+			return nil, fmt.Errorf("campaign as %s: %w", id, err)
 		}
 		c.log.Debug("campaign starts over", "id", id, "err", err)
 		wait(ctx, retryFirst)

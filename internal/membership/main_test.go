@@ -56,6 +56,16 @@ func registerWorker(t *testing.T, c *Client, w Worker) *Registration[Worker] {
 	return r
 }
 
+// elect makes id the controller, who has no rival.
+func elect(t *testing.T, c *Client, id string) *Office {
+	t.Helper()
+	office, err := c.Campaign(soon(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return office
+}
+
 // soon is a context with the test's patience.
 func soon(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -18,7 +18,7 @@ func TestEtcdRestart(t *testing.T) {
 	c := connect(t, addr, time.Second)
 	states := c.Watch(t.Context())
 	r := registerWorker(t, c, Worker{ID: "w1", Zone: "a"})
-	if _, err := c.PutPlan(soon(t), []byte("plan"), 0); err != nil {
+	if _, err := elect(t, c, "c").PutPlan(soon(t), []byte("plan"), 0); err != nil {
 		t.Fatal(err)
 	}
 	until(t, states, "worker and plan", func(s State) bool {
@@ -71,12 +71,13 @@ func TestEtcdReplacedByAnEmptyOne(t *testing.T) {
 	c := connect(t, addr, time.Second)
 	states := c.Watch(t.Context())
 	registerWorker(t, c, Worker{ID: "w1"})
-	rev, err := c.PutPlan(soon(t), []byte("plan"), 0)
+	o := elect(t, c, "c")
+	rev, err := o.PutPlan(soon(t), []byte("plan"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 50 {
-		if rev, err = c.PutPlan(soon(t), []byte("plan"), rev); err != nil {
+		if rev, err = o.PutPlan(soon(t), []byte("plan"), rev); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,11 +109,12 @@ func TestWatchAcrossCompaction(t *testing.T) {
 	if err := gone.Close(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	rev, err := c.PutPlan(soon(t), []byte("unseen"), 0)
+	o := elect(t, c, "c")
+	rev, err := o.PutPlan(soon(t), []byte("unseen"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rev, err = c.PutPlan(soon(t), []byte("later"), rev)
+	rev, err = o.PutPlan(soon(t), []byte("later"), rev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +137,11 @@ func TestWatchIsLatestWins(t *testing.T) {
 	e := startEtcd(t, EmbeddedConfig{})
 	c := connect(t, e.Endpoint(), 0)
 	slow, quick := c.Watch(t.Context()), c.Watch(t.Context())
+	o := elect(t, c, "c")
 	var rev int64
 	var err error
 	for _, p := range []string{"1", "2", "3", "4"} {
-		if rev, err = c.PutPlan(soon(t), []byte(p), rev); err != nil {
+		if rev, err = o.PutPlan(soon(t), []byte(p), rev); err != nil {
 			t.Fatal(err)
 		}
 	}

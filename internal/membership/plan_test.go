@@ -11,18 +11,19 @@ func TestPlanIsComparedAndSwapped(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t, EmbeddedConfig{})
 	c := connect(t, e.Endpoint(), 0)
-	r1, err := c.PutPlan(soon(t), []byte("one"), 0)
+	o := elect(t, c, "c")
+	r1, err := o.PutPlan(soon(t), []byte("one"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.PutPlan(soon(t), []byte("other"), 0); !errors.Is(err, ErrConflict) {
+	if _, err := o.PutPlan(soon(t), []byte("other"), 0); !errors.Is(err, ErrConflict) {
 		t.Errorf("second first plan: %v, want ErrConflict", err)
 	}
 	// The same bytes are a conflict too when nothing was repeated: somebody else put them.
-	if _, err := c.PutPlan(soon(t), []byte("one"), 0); !errors.Is(err, ErrConflict) {
+	if _, err := o.PutPlan(soon(t), []byte("one"), 0); !errors.Is(err, ErrConflict) {
 		t.Errorf("same plan over revision 0: %v, want ErrConflict", err)
 	}
-	r2, err := c.PutPlan(soon(t), []byte("two"), r1)
+	r2, err := o.PutPlan(soon(t), []byte("two"), r1)
 	if err != nil || r2 <= r1 {
 		t.Fatalf("second plan: revision %d after %d, %v", r2, r1, err)
 	}
@@ -31,11 +32,11 @@ func TestPlanIsComparedAndSwapped(t *testing.T) {
 		t.Errorf("watched plan %q at %d, want two at %d", s.Plan, s.PlanRevision, r2)
 	}
 	for _, size := range []int{0, MaxPlanBytes + 1} {
-		if _, err := c.PutPlan(soon(t), make([]byte, size), r2); err == nil {
+		if _, err := o.PutPlan(soon(t), make([]byte, size), r2); err == nil {
 			t.Errorf("a plan of %d bytes was accepted", size)
 		}
 	}
-	if _, err := c.PutPlan(soon(t), make([]byte, MaxPlanBytes), r2); err != nil {
+	if _, err := o.PutPlan(soon(t), make([]byte, MaxPlanBytes), r2); err != nil {
 		t.Errorf("a plan of the largest size: %v", err)
 	}
 }
@@ -46,6 +47,7 @@ func TestPlanWhoseAnswerWasLost(t *testing.T) {
 	e := startEtcd(t, EmbeddedConfig{})
 	g := newGate(t, e.Endpoint())
 	near, far := connect(t, e.Endpoint(), 0), connect(t, g.addr(), 0)
+	o := elect(t, far, "far")
 	g.set(false, true)
 	type result struct {
 		revision int64
@@ -53,7 +55,7 @@ func TestPlanWhoseAnswerWasLost(t *testing.T) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		rev, err := far.PutPlan(soon(t), []byte("plan"), 0)
+		rev, err := o.PutPlan(soon(t), []byte("plan"), 0)
 		done <- result{rev, err}
 	}()
 	s := until(t, near.Watch(t.Context()), "the plan to arrive", func(s State) bool {
@@ -71,34 +73,31 @@ func TestElectionHandover(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t, EmbeddedConfig{})
 	a, b := connect(t, e.Endpoint(), 2*time.Second), connect(t, e.Endpoint(), 2*time.Second)
-	lostA, resignA, err := a.Campaign(soon(t), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	officeA := elect(t, a, "a")
 	states := b.Watch(t.Context())
 	until(t, states, "a to lead", func(s State) bool { return s.Controller == "a" })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := b.Campaign(ctx, "b"); !errors.Is(err, context.Canceled) {
+	if _, err := b.Campaign(ctx, "b"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a campaign that was given up: %v", err)
 	}
 
-	elected := make(chan func(), 1)
+	elected := make(chan *Office, 1)
 	go func() {
-		_, resign, err := b.Campaign(soon(t), "b")
+		office, err := b.Campaign(soon(t), "b")
 		if err != nil {
 			t.Error(err)
 		}
-		elected <- resign
+		elected <- office
 	}()
-	resignA()
-	resignA()
-	resignB := until(t, elected, "b to be elected", func(func()) bool { return true })
-	if !isClosed(lostA) {
+	officeA.Resign()
+	officeA.Resign()
+	officeB := until(t, elected, "b to be elected", func(o *Office) bool { return o != nil })
+	if !isClosed(officeA.Lost()) {
 		t.Error("a resigned and still thinks it leads")
 	}
 	until(t, states, "b to lead", func(s State) bool { return s.Controller == "b" })
-	resignB()
+	officeB.Resign()
 	until(t, states, "the office to be vacant", func(s State) bool { return s.Controller == "" })
 }
 
@@ -109,21 +108,15 @@ func TestControllerIsCutOff(t *testing.T) {
 	e := startEtcd(t, EmbeddedConfig{})
 	g := newGate(t, e.Endpoint())
 	a, b := connect(t, g.addr(), 2*time.Second), connect(t, e.Endpoint(), 2*time.Second)
-	lostA, resignA, err := a.Campaign(soon(t), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	officeA := elect(t, a, "a")
 	g.set(true, false)
-	closes(t, lostA, "a to step down")
-	_, resignB, err := b.Campaign(soon(t), "b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	closes(t, officeA.Lost(), "a to step down")
+	officeB := elect(t, b, "b")
 	g.set(false, false)
-	resignA() // too late, and no harm
+	officeA.Resign() // too late, and no harm
 	s := until(t, b.Watch(t.Context()), "a state", func(State) bool { return true })
 	if s.Controller != "b" {
 		t.Errorf("controller %q, want b", s.Controller)
 	}
-	resignB()
+	officeB.Resign()
 }
