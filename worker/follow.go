@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 	again.Stop()
 	defer again.Stop()
 	var state membership.State
+	var first []byte // the plan that came first with the present epoch
+	var epoch uint64
 	for {
 		select {
 		case newer, ok := <-states:
@@ -52,14 +55,44 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			again.Reset(loadAgainAfter)
 			continue
 		}
-		if mayFree(w.id.Model, plan.Epoch, state) {
-			w.free(ctx, plan)
+		if plan.Epoch != epoch {
+			first, epoch = state.Plan, plan.Epoch
 		}
+		// A registry without a history may give an epoch twice, and then tables of that epoch
+		// say nothing about this plan.
+		if !bytes.Equal(first, state.Plan) || !mayFree(w.id.Model, plan.Epoch, state) {
+			continue
+		}
+		if who := unregistered(plan.Epoch, state, w.seat.Gossip.Members()); who != "" {
+			w.log.Warn("experts kept for a coordinator that the registry does not know",
+				"coordinator", who)
+			again.Reset(keepFor)
+			continue
+		}
+		w.free(ctx, plan)
 	}
 }
 
+// keepFor is the time between looks at a coordinator for which experts are kept.
+const keepFor = 5 * time.Second
+
+// unregistered names a coordinator that lives, by gossip's word, and routes by a table older
+// than epoch, though the registry does not know it: its lease is over, because it is cut off
+// from etcd. It cannot hear of the plan, and asks for experts where they were. "" if there is none.
+func unregistered(epoch uint64, state membership.State, members []membership.Member) string {
+	for _, m := range members {
+		known := state.Coordinators[m.ID].Incarnation == m.Incarnation
+		if m.Role == membership.RoleCoordinator && m.Alive && !known && m.Epoch < epoch {
+			return m.ID
+		}
+	}
+	return ""
+}
+
 // planOf decodes the plan of a state; nil if there is none for this worker's
-// checkpoint. A broken plan is reported and not followed.
+// checkpoint. A broken plan is reported and not followed, and neither is one that
+// is older than what was followed before: the registry has lost its history, and
+// who wrote it had not heard of everybody yet. A newer one comes.
 func (w *Worker) planOf(state membership.State) *shard.Plan {
 	plan, err := decodePlan(state.Plan, w.id.Model, w.spec)
 	if err == nil {
@@ -67,6 +100,10 @@ func (w *Worker) planOf(state membership.State) *shard.Plan {
 	} else if text := err.Error(); text != w.brokenPlan { // not with every other change
 		w.brokenPlan = text
 		w.log.Error("the registry holds a broken plan", "err", err)
+	}
+	if plan != nil && plan.Epoch < w.seat.Registration.Value().PlanEpoch {
+		w.log.Debug("the registry holds an old plan, waiting for a newer one", "epoch", plan.Epoch)
+		return nil
 	}
 	return plan
 }
@@ -197,67 +234,4 @@ func everyTableHas(epoch uint64, model string, state membership.State) bool {
 		}
 	}
 	return true
-}
-
-// drain hands this worker's experts over: it asks to be left out of the plan
-// and returns when no coordinator needs it any more, or ctx ends.
-func (w *Worker) drain(ctx context.Context) {
-	err := w.seat.Registration.Update(ctx, func(r *membership.Worker) { r.Draining = true })
-	if err != nil {
-		w.log.Warn("leaving without handing over", "err", err)
-		return
-	}
-	states := w.seat.Client.Watch(ctx)
-	for {
-		select {
-		case <-w.seat.Registration.Lost():
-			w.log.Warn("leaving without handing over: the id was taken over")
-			return
-		case state, ok := <-states:
-			if !ok {
-				w.log.Warn("leaving before all experts were handed over: the drain timeout is over")
-				return
-			}
-			if done, how := mayLeave(w.id, w.planOf(state), state); done {
-				w.log.Info("leaving", "because", how)
-				return
-			}
-		}
-	}
-}
-
-// mayLeave reports whether a draining worker has nothing to wait for any more,
-// and why. plan is the state's, nil if there is none for the worker's model.
-func mayLeave(id Identity, plan *shard.Plan, state membership.State) (done bool, why string) {
-	switch {
-	case !state.Connected:
-		return false, ""
-	case !anyCoordinator(id.Model, state):
-		return true, "there is no coordinator"
-	case !hasSuccessor(id, state):
-		return true, "there is no other worker to hand over to"
-	case plan == nil:
-		return true, "nothing was assigned"
-	case plan.Assigned(shard.WorkerID(id.ID)) != nil || !everyTableHas(plan.Epoch, id.Model, state):
-		return false, ""
-	}
-	return true, "all experts are handed over"
-}
-
-func anyCoordinator(model string, state membership.State) bool {
-	for _, c := range state.Coordinators {
-		if c.Model == model {
-			return true
-		}
-	}
-	return false
-}
-
-func hasSuccessor(self Identity, state membership.State) bool {
-	for id, other := range state.Workers {
-		if id != self.ID && other.Model == self.Model && !other.Draining {
-			return true
-		}
-	}
-	return false
 }

@@ -434,6 +434,8 @@ func TestMayLeave(t *testing.T) {
 	alone.Coordinators = map[string]membership.Coordinator{"x": {Model: "other"}}
 	two := state(5, other)
 	two.Coordinators["late"] = membership.Coordinator{Model: "m", TableEpoch: 4}
+	lost := state(5, other)
+	lost.Workers["me"] = membership.Worker{Model: "m", Draining: true, PlanEpoch: 5}
 	foreign := state(5, other)
 	foreign.Coordinators["x"] = membership.Coordinator{Model: "other"}
 	for name, c := range map[string]struct {
@@ -453,8 +455,9 @@ func TestMayLeave(t *testing.T) {
 		"the table is the plan's":     {plan("a"), state(5, other), "handed over"},
 		"the table is newer":          {plan("a"), state(6, other), "handed over"},
 		"nothing was ever planned":    {nil, state(0, other), "nothing was assigned"},
+		"the plan is lost":            {nil, lost, ""},
 	} {
-		done, why := mayLeave(me, c.plan, c.state)
+		done, why := mayLeave(me, c.plan, c.state, true)
 		if done != (c.want != "") || !strings.Contains(why, c.want) {
 			t.Errorf("%s: %v, %q; want %q", name, done, why, c.want)
 		}

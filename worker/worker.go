@@ -188,8 +188,12 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var acquainting sync.WaitGroup
 	defer acquainting.Wait()
-	defer stop()
 	acquainting.Go(func() { w.seat.Gossip.Acquaint(following, w.peers) })
+	dismissed := make(chan struct{})
+	var obeying sync.WaitGroup
+	defer obeying.Wait()
+	defer stop()
+	obeying.Go(func() { w.obey(following, w.seat.Client.Watch(following), dismissed) })
 	followed := make(chan error, 1)
 	go func() { followed <- w.follow(following, w.seat.Client.Watch(following)) }()
 	ticker := time.NewTicker(time.Second)
@@ -201,9 +205,14 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			stop()
 			<-followed
+			obeying.Wait()
 			draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DrainTimeout)
 			defer cancel()
 			w.drain(draining)
+			return nil
+		case <-dismissed:
+			stop()
+			<-followed
 			return nil
 		case err := <-followed:
 			stop()
@@ -234,10 +243,15 @@ func (w *Worker) join(ctx context.Context) error {
 	g.Role, g.Log = membership.RoleWorker, w.log
 	w.seat, err = membership.TakeSeat(ctx, w.cfg.Registry, g,
 		func(c *membership.Client, gossip string) (*membership.Registration[membership.Worker], error) {
+			order, err := c.OrderFor(ctx, w.id.ID)
+			if err != nil {
+				return nil, err
+			}
 			return c.RegisterWorker(ctx, membership.Worker{
 				ID: w.id.ID, Incarnation: w.id.Incarnation, Addr: addr, Gossip: gossip,
 				Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
 				Memory: machineMemory("/"), Bandwidth: bandwidth, Compute: compute,
+				Draining: order.Do == membership.OrderKeep,
 				Ready: make([]string, len(w.spec.Layers)),
 			})
 		})

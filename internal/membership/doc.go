@@ -14,6 +14,7 @@
 //
 //	workers/<id>        JSON Worker, leased
 //	coordinators/<id>   JSON Coordinator, leased
+//	orders/<worker>     JSON Order, what an operator asked of a worker
 //	plan                owned by package shard, opaque here
 //	controller/leader   id of the elected controller, leased
 //

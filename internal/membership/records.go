@@ -50,9 +50,10 @@ type State struct {
 	Revision     int64 // of etcd's store; 0 in no real snapshot
 	Workers      map[string]Worker
 	Coordinators map[string]Coordinator
-	Plan         []byte // nil: none was put yet
-	PlanRevision int64  // for PutPlan; 0: none was put yet
-	Controller   string // id of the elected controller; empty: none
+	Orders       map[string]Order // by worker
+	Plan         []byte           // nil: none was put yet
+	PlanRevision int64            // for Office.PutPlan; 0: none was put yet
+	Controller   string           // id of the elected controller; empty: none
 	// Connected says whether etcd answered lately. When false, the rest is the last state seen.
 	Connected bool
 }
@@ -98,10 +99,12 @@ func clusterKeys(cluster string) keys {
 const (
 	workersFolder      = "workers/"
 	coordinatorsFolder = "coordinators/"
+	ordersFolder       = "orders/"
 )
 
 func (k keys) worker(id string) string      { return k.root + workersFolder + id }
 func (k keys) coordinator(id string) string { return k.root + coordinatorsFolder + id }
+func (k keys) order(worker string) string   { return k.root + ordersFolder + worker }
 func (k keys) plan() string                 { return k.root + "plan" }
 func (k keys) controller() string           { return k.root + "controller/leader" }
 func (k keys) gossipKey() string            { return k.root + "gossip_key" }

@@ -70,6 +70,7 @@ func (o *observer) list(ctx context.Context) error {
 	o.state = State{
 		Revision: resp.Header.Revision, Connected: true,
 		Workers: map[string]Worker{}, Coordinators: map[string]Coordinator{},
+		Orders: map[string]Order{},
 	}
 	for _, kv := range resp.Kvs {
 		o.put(kv)
@@ -163,6 +164,15 @@ func (o *observer) put(kv *mvccpb.KeyValue) {
 	if id, ok := strings.CutPrefix(key, k.coordinator("")); ok {
 		putRecord(o, o.state.Coordinators, id, kv)
 	}
+	if id, ok := strings.CutPrefix(key, k.order("")); ok {
+		order, err := decodeOrder(kv)
+		if err != nil {
+			o.c.log.Warn("ignoring an order that cannot be read", "key", key, "err", err)
+			delete(o.state.Orders, id)
+			return
+		}
+		o.state.Orders[id] = order
+	}
 }
 
 // remove forgets one key.
@@ -181,6 +191,9 @@ func (o *observer) remove(key string) {
 	if id, ok := strings.CutPrefix(key, k.coordinator("")); ok {
 		delete(o.state.Coordinators, id)
 	}
+	if id, ok := strings.CutPrefix(key, k.order("")); ok {
+		delete(o.state.Orders, id)
+	}
 }
 
 // publish leaves a copy of the state for the reader, in place of one not yet read.
@@ -188,6 +201,7 @@ func (o *observer) publish() {
 	s := o.state
 	s.Workers = maps.Clone(s.Workers)
 	s.Coordinators = maps.Clone(s.Coordinators)
+	s.Orders = maps.Clone(s.Orders)
 	select {
 	case <-o.out:
 	default:
