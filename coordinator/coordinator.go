@@ -457,6 +457,7 @@ func (c *Coordinator) openAPI() error {
 		Pages: map[string]http.Handler{
 			StatusPath: http.HandlerFunc(c.status), ClusterPath: http.HandlerFunc(c.sight),
 		},
+		Actions: map[string]http.Handler{DrainPath: c.orders()},
 		Version: c.cfg.Version,
 	})
 	if err != nil {
@@ -488,6 +489,10 @@ func (c *Coordinator) controller() *controller {
 		every: c.cfg.RebalanceEvery, reports: c.cluster.seat.Client.Reports,
 		present: c.cluster.snapshot,
 	}
+}
+
+func (c *Coordinator) orders() *orders {
+	return &orders{client: c.cluster.seat.Client, model: c.fingerprint, layers: c.layers()}
 }
 
 // layers are the model's, as placement sees them.

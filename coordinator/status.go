@@ -66,14 +66,18 @@ type FrontStatus struct {
 
 // WorkerStatus is one worker of the cluster.
 type WorkerStatus struct {
-	ID        string    `json:"id"`
-	Addr      string    `json:"addr"`
-	Zone      string    `json:"zone,omitempty"`
-	Capacity  int64     `json:"capacity_bytes"`
-	PlanEpoch uint64    `json:"plan_epoch"`
-	Draining  bool      `json:"draining,omitempty"`
-	Started   time.Time `json:"started"`
-	Gossip    string    `json:"gossip"`
+	ID        string `json:"id"`
+	Addr      string `json:"addr"`
+	Zone      string `json:"zone,omitempty"`
+	Capacity  int64  `json:"capacity_bytes"`
+	PlanEpoch uint64 `json:"plan_epoch"`
+	Draining  bool   `json:"draining,omitempty"`
+	// Incarnation is this run of it. HandOver, of a draining one, is how many of its
+	// experts nobody else has yet who stays.
+	Incarnation string    `json:"incarnation"`
+	HandOver    int       `json:"hand_over,omitempty"`
+	Started     time.Time `json:"started"`
+	Gossip      string    `json:"gossip"`
 	// Lane says whether this coordinator has a lane to the worker.
 	Lane bool `json:"lane"`
 	// Queue is the number of requests that wait there, by its own account.
@@ -117,7 +121,9 @@ func (c *Coordinator) snapshot() Status {
 	s.setTable(table)
 	s.LastResort = c.dispatcher.LastResort()
 	s.Ready = s.Ready || s.LastResort
-	s.setMembers(c.cluster.snapshot(), c.cluster.seat.Gossip.Members())
+	state := c.cluster.snapshot()
+	s.setMembers(state, c.cluster.seat.Gossip.Members())
+	s.setDrains(state, len(c.spec.Layers))
 	s.setLanes(table, c.dispatcher.Hops())
 	t := c.dispatcher.Totals()
 	s.Calls, s.Retries, s.Hedges, s.Ejections = t.Calls, t.Retries, t.Hedges, t.Ejections
@@ -151,7 +157,7 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 	}
 	for _, m := range state.Workers {
 		s.Workers = append(s.Workers, WorkerStatus{
-			ID: m.ID, Addr: m.Addr, Zone: m.Zone, Capacity: m.Capacity, PlanEpoch: m.PlanEpoch,
+			ID: m.ID, Incarnation: m.Incarnation, Addr: m.Addr, Zone: m.Zone, Capacity: m.Capacity, PlanEpoch: m.PlanEpoch,
 			Draining: m.Draining, Started: m.Started, Gossip: cmp.Or(gossip[m.Incarnation], "unknown"),
 			Queue: queue[m.Incarnation], Experts: append([]string{}, m.Ready...),
 			ExpertCount: countExperts(m.Ready),

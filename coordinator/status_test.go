@@ -80,7 +80,7 @@ func TestStatusJSON(t *testing.T) {
 				"failures": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "network_seconds": 0.0, "queue_seconds": 0.0, "compute_seconds": 0.0,
 			},
 			object{
-				"id": "w2", "addr": "b:1", "zone": "z", "capacity_bytes": 100.0, "plan_epoch": 4.0, "draining": true,
+				"id": "w2", "incarnation": "i2", "addr": "b:1", "zone": "z", "capacity_bytes": 100.0, "plan_epoch": 4.0, "draining": true,
 				"started": "2026-01-02T03:04:05Z", "gossip": "alive", "lane": true, "queue": 1.5,
 				"experts": []any{"0-1", "1"}, "expert_count": 3.0, "calls": 7.0, "failures": 1.0,
 				"retries": 2.0, "hedges": 3.0, "ejections": 4.0, "ejected": true,

@@ -252,7 +252,7 @@ func (w *Worker) join(ctx context.Context) error {
 				Zone: w.cfg.Zone, Model: w.id.Model, Capacity: w.cfg.Capacity,
 				Memory: machineMemory("/"), Bandwidth: bandwidth, Compute: compute,
 				Draining: order.Do == membership.OrderKeep,
-				Ready: make([]string, len(w.spec.Layers)),
+				Ready:    make([]string, len(w.spec.Layers)),
 			})
 		})
 	if err != nil {

@@ -28,6 +28,7 @@ type cli struct {
 	Worker      workerCommand      `cmd:"" help:"Run a worker: the experts."`
 	Chat        chatCommand        `cmd:"" help:"Talk to a running coordinator."`
 	Status      statusCommand      `cmd:"" help:"Show coordinators, workers and who holds which expert."`
+	Drain       drainCommand       `cmd:"" help:"Let a worker hand its experts over and leave."`
 	Inspect     inspectCommand     `cmd:"" help:"Show what checkpoints are and need: sizes, attention, experts, cache."`
 	Synth       synthCommand       `cmd:"" help:"Write a random checkpoint from a config.json."`
 	Bench       benchCommand       `cmd:"" help:"Measure."`

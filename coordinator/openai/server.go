@@ -66,6 +66,8 @@ type Config struct {
 	Access Access
 	// Pages are answers to GET at further paths, behind the same keys.
 	Pages map[string]http.Handler
+	// Actions are answers to POST at further paths, behind the same keys.
+	Actions map[string]http.Handler
 	// Version is what /version tells.
 	Version string
 	// MaxChoices is the largest number of completions that one request may ask
@@ -256,6 +258,9 @@ func (s *Server) Handler() http.Handler {
 	}
 	for path, page := range s.cfg.Pages {
 		t.get(path, plain(page))
+	}
+	for path, action := range s.cfg.Actions {
+		t.post(path, plain(action))
 	}
 	t.open("/healthz", s.healthz)
 	t.open("/health", s.healthz)

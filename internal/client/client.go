@@ -76,6 +76,28 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
+// Post sends a JSON document to a path of the coordinator and reads the one that it answers.
+func (c *Client) Post(ctx context.Context, path string, what, into any) error {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.url, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("read the answer of %s%s: %w", c.url, path, err)
+	}
+	return nil
+}
+
 // do sends a request and turns refusals into errors.
 func (c *Client) do(req *http.Request) (*http.Response, error) {
 	if c.key != "" {
