@@ -75,7 +75,7 @@ func TestStatusJSON(t *testing.T) {
 		}},
 		"workers": []any{
 			object{
-				"id": "w1", "addr": "a:1", "capacity_bytes": 0.0, "plan_epoch": 0.0, "started": "2026-01-02T03:04:05Z",
+				"id": "w1", "incarnation": "i1", "addr": "a:1", "capacity_bytes": 0.0, "plan_epoch": 0.0, "started": "2026-01-02T03:04:05Z",
 				"gossip": "dead", "lane": false, "queue": 0.0, "experts": []any{}, "expert_count": 0.0, "calls": 0.0,
 				"failures": 0.0, "retries": 0.0, "hedges": 0.0, "ejections": 0.0, "network_seconds": 0.0, "queue_seconds": 0.0, "compute_seconds": 0.0,
 			},
