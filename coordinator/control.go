@@ -21,6 +21,7 @@ type controller struct {
 	layers     []shard.Layer
 	minWorkers int
 	replicas   int // copies of every expert, where there is room
+	damper     *damper
 	log        *slog.Logger
 
 	// every is the time between looks at the load; 0: none. reports reads what
@@ -93,8 +94,8 @@ func (c *controller) govern(ctx context.Context, office *membership.Office) {
 			state = next
 			c.advance(ctx, put, state)
 		case <-timer.C:
-			if !c.plan(ctx, office, state) {
-				timer.Reset(writeAgain)
+			if again := c.plan(ctx, office, state); again > 0 {
+				timer.Reset(again)
 			}
 		case <-thinking.ticks():
 			if c.underway != nil {
@@ -122,26 +123,26 @@ func sameForPlan(a, b membership.State) bool {
 		})
 }
 
-// plan writes the next plan if the state calls for one. It returns false if
-// that should be tried again though nothing has changed.
+// plan writes the next plan if the state calls for one. It returns after what time that should
+// be tried again though nothing has changed; 0 if it should not.
 func (c *controller) plan(
 	ctx context.Context, office *membership.Office, state membership.State,
-) bool {
+) (again time.Duration) {
 	if !state.Connected {
-		return true
+		return 0
 	}
-	next, err := c.decide(state)
+	next, again, err := c.consider(state, time.Now())
 	if err != nil {
 		c.log.Warn("no placement", "err", err)
-		return true
+		return again
 	}
 	if next == nil {
-		return true
+		return again
 	}
 	data, err := next.Encode()
 	if err != nil {
 		c.log.Error("no placement", "err", err)
-		return true
+		return 0
 	}
 	_, err = office.PutPlan(ctx, data, state.PlanRevision)
 	switch {
@@ -153,9 +154,9 @@ func (c *controller) plan(
 		if ctx.Err() == nil {
 			c.log.Warn("placement not written", "err", err)
 		}
-		return false
+		return writeAgain
 	}
-	return true
+	return again
 }
 
 // decide returns the plan that a state calls for, or nil if the present one is

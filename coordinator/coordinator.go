@@ -372,7 +372,7 @@ func (c *Coordinator) join(ctx context.Context) error {
 	}
 	c.cluster = &cluster{
 		model: c.fingerprint, layers: len(c.spec.Layers), log: c.log,
-		seat: seat, settled: make(chan uint64, 1),
+		seat: seat, settled: make(chan uint64, 1), damper: newDamper(c.fingerprint),
 	}
 	return nil
 }
@@ -485,7 +485,7 @@ func (c *Coordinator) loading(w http.ResponseWriter, r *http.Request) {
 func (c *Coordinator) controller() *controller {
 	return &controller{
 		client: c.cluster.seat.Client, id: c.cfg.ID, model: c.fingerprint, layers: c.layers(),
-		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, log: c.log,
+		minWorkers: c.cfg.MinWorkers, replicas: c.cfg.Replicas, damper: c.cluster.damper, log: c.log,
 		every: c.cfg.RebalanceEvery, reports: c.cluster.seat.Client.Reports,
 		present: c.cluster.snapshot,
 	}

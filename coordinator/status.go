@@ -74,10 +74,12 @@ type WorkerStatus struct {
 	Draining  bool   `json:"draining,omitempty"`
 	// Incarnation is this run of it. HandOver, of a draining one, is how many of its
 	// experts nobody else has yet who stays.
-	Incarnation string    `json:"incarnation"`
-	HandOver    int       `json:"hand_over,omitempty"`
-	Started     time.Time `json:"started"`
-	Gossip      string    `json:"gossip"`
+	Incarnation string `json:"incarnation"`
+	HandOver    int    `json:"hand_over,omitempty"`
+	// Probation is until when it gets no experts because it came back too often.
+	Probation time.Time `json:"probation_until,omitzero"`
+	Started   time.Time `json:"started"`
+	Gossip    string    `json:"gossip"`
 	// Lane says whether this coordinator has a lane to the worker.
 	Lane bool `json:"lane"`
 	// Queue is the number of requests that wait there, by its own account.
@@ -124,6 +126,9 @@ func (c *Coordinator) snapshot() Status {
 	state := c.cluster.snapshot()
 	s.setMembers(state, c.cluster.seat.Gossip.Members())
 	s.setDrains(state, len(c.spec.Layers))
+	for i := range s.Workers {
+		s.Workers[i].Probation = c.cluster.damper.probation(s.Workers[i].ID, time.Now())
+	}
 	s.setLanes(table, c.dispatcher.Hops())
 	t := c.dispatcher.Totals()
 	s.Calls, s.Retries, s.Hedges, s.Ejections = t.Calls, t.Retries, t.Hedges, t.Ejections

@@ -120,6 +120,9 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 		if m.Draining {
 			lane += ", draining"
 		}
+		if !m.Probation.IsZero() {
+			lane += ", on probation until " + m.Probation.Local().Format(time.TimeOnly)
+		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n",
 			m.ID, m.Addr, m.Gossip, lane, m.PlanEpoch, m.ExpertCount, m.Calls, meanHop(&m))
 	}
