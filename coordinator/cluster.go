@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"time"
 
@@ -24,7 +23,11 @@ type cluster struct {
 	seat    *membership.Seat[membership.Coordinator]
 	settled chan uint64 // buffer 1, latest wins
 	damper  *damper
-	known   map[string]membership.Worker // that live; owned by follow
+
+	scouted chan map[string]membership.Worker
+	// known are the workers that live, found those that said so themselves since the registry
+	// is out of reach. follow owns both.
+	known, found map[string]membership.Worker
 
 	mu    sync.Mutex
 	state membership.State
@@ -86,6 +89,8 @@ func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher, e *engine.
 			c.mu.Unlock()
 			c.damper.observe(state, time.Now())
 			d.Update(c.view(c.recall(state)))
+		case c.found = <-c.scouted:
+			d.Update(c.view(c.recall(c.snapshot())))
 		case event := <-c.seat.Gossip.Events():
 			if event.Kind != membership.EventUpdate {
 				d.Update(c.view(c.recall(c.snapshot())))
@@ -99,30 +104,6 @@ func (c *cluster) follow(ctx context.Context, d *dispatch.Dispatcher, e *engine.
 			return
 		}
 	}
-}
-
-// recall adds to a state the workers that are not, or no longer, in the registry, though gossip
-// says that they live: it may have lost them, and they serve what they served. Also returned is
-// what gossip says of everybody.
-func (c *cluster) recall(state membership.State) (membership.State, []membership.Member) {
-	members := c.seat.Gossip.Members()
-	c.known = recall(c.known, state.Workers, members)
-	state.Workers = c.known
-	return state, members
-}
-
-// recall returns the registered workers, and those of the known that are alive all the same.
-func recall(
-	known, registered map[string]membership.Worker, members []membership.Member,
-) map[string]membership.Worker {
-	all := make(map[string]membership.Worker, len(registered))
-	for _, m := range members {
-		if w, ok := known[m.ID]; ok && m.Alive && w.Incarnation == m.Incarnation {
-			all[m.ID] = w
-		}
-	}
-	maps.Copy(all, registered)
-	return all
 }
 
 // publish tells the registry that no step of this process uses a table older

@@ -304,6 +304,7 @@ func (c *Coordinator) Run(ctx context.Context) (err error) {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { c.cluster.follow(background, c.dispatcher, c.engine) })
+	wg.Go(func() { c.cluster.scout(background) })
 	wg.Go(func() { c.cluster.seat.Gossip.Acquaint(background, c.cluster.peers) })
 	wg.Go(func() { c.control.run(background) })
 	wg.Go(func() { c.control.survey(background) })
@@ -373,6 +374,7 @@ func (c *Coordinator) join(ctx context.Context) error {
 	c.cluster = &cluster{
 		model: c.fingerprint, layers: len(c.spec.Layers), log: c.log,
 		seat: seat, settled: make(chan uint64, 1), damper: newDamper(c.fingerprint),
+		scouted: make(chan map[string]membership.Worker),
 	}
 	return nil
 }
