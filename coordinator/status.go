@@ -162,7 +162,8 @@ func (s *Status) setMembers(state membership.State, members []membership.Member)
 	}
 	for _, m := range state.Workers {
 		s.Workers = append(s.Workers, WorkerStatus{
-			ID: m.ID, Incarnation: m.Incarnation, Addr: m.Addr, Zone: m.Zone, Capacity: m.Capacity, PlanEpoch: m.PlanEpoch,
+			ID: m.ID, Incarnation: m.Incarnation, Addr: m.Addr, Zone: m.Zone,
+			Capacity: m.Capacity, PlanEpoch: m.PlanEpoch,
 			Draining: m.Draining, Started: m.Started, Gossip: cmp.Or(gossip[m.Incarnation], "unknown"),
 			Queue: queue[m.Incarnation], Experts: append([]string{}, m.Ready...),
 			ExpertCount: countExperts(m.Ready),

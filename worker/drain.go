@@ -14,7 +14,9 @@ const orderTimeout = 2 * time.Second
 
 // obey carries out the operator's orders for this worker until ctx ends. It closes
 // dismissed when the worker was ordered to leave and has handed its experts over.
-func (w *Worker) obey(ctx context.Context, states <-chan membership.State, dismissed chan<- struct{}) {
+func (w *Worker) obey(
+	ctx context.Context, states <-chan membership.State, dismissed chan<- struct{},
+) {
 	var last membership.Order // the one that holds
 	for state := range states {
 		if !state.Connected {

@@ -97,6 +97,38 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// A registry without history may hold a plan whose writer knew little. Nothing is dropped by it.
+func TestOldPlanIsNotFollowed(t *testing.T) {
+	all, low := shard.NewSet(0, 1, 2, 3, 4, 5, 6, 7), shard.NewSet(0, 1, 2, 3)
+	h := openTownHall(t)
+	h.plan = &shard.Plan{Epoch: 40}
+	a := h.start("a")
+	h.until("a to join", func(s membership.State) bool { return s.Workers["a"].Addr != "" })
+	h.decree(map[shard.WorkerID]shard.Set{"a": all})
+	h.awaitReady("a", "0-7")
+	h.settle()
+	for _, epoch := range []uint64{1, 41} { // an older one, and another of the same number
+		h.plan = &shard.Plan{Epoch: epoch - 1}
+		h.decree(map[shard.WorkerID]shard.Set{"a": low, "b": all})
+		// The worker has seen this plan when it has seen a later order.
+		before := h.state.Revision
+		h.order("a", membership.Order{Do: membership.OrderServe})
+		h.until("a to look", func(s membership.State) bool {
+			return s.Orders["a"].Do == "" && s.Revision >= before+2 // given, and deleted
+		})
+		if !holds(a, "0-7") {
+			t.Errorf("epoch %d: a dropped what tables still ask for", epoch)
+		}
+	}
+	h.plan = &shard.Plan{Epoch: 41}
+	h.decree(map[shard.WorkerID]shard.Set{"a": low})
+	h.settle()
+	h.awaitReady("a", "0-3")
+	if w := h.state.Workers["a"]; w.PlanEpoch != 42 {
+		t.Errorf("a follows epoch %d, want 42", w.PlanEpoch)
+	}
+}
+
 func isOver(w *runningWorker) bool {
 	select {
 	case err := <-w.ended:

@@ -57,7 +57,9 @@ func (f *drainCommand) Run(ctx context.Context) error {
 
 // follow shows how far the worker is until it is done. A status that cannot be had is asked for
 // again: the coordinator may restart meanwhile.
-func (f *drainCommand) follow(ctx context.Context, c *client.Client, run string, out io.Writer) error {
+func (f *drainCommand) follow(
+	ctx context.Context, c *client.Client, run string, out io.Writer,
+) error {
 	var said string
 	var failed error
 	ticker := time.NewTicker(drainPoll)
