@@ -11,10 +11,6 @@ import (
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
 )
 
-// maxDescription bounds what a worker says about itself: the experts of 100 layers take less
-// than a tenth of it, however scattered they are.
-const maxDescription = 1 << 20
-
 // Description is what a worker says about itself.
 type Description struct {
 	ID, Incarnation string
