@@ -114,27 +114,63 @@ func (m *Model) Present(r safetensors.Range) bool {
 	return f != nil && f.present(span{r.Begin, r.End})
 }
 
-// fetch reads the span, in as many tries as it takes; each goes on where the last one ended.
+// fetch reads what is wanted of the span, in as many tries as it takes; each goes on where the last
+// one ended. A mirror is asked first, in each try: it may be there when the origin is not.
 func (t *task) fetch(ctx context.Context, told func(int64)) error {
-	f, s := t.file, t.span
+	f := t.file
 	return f.m.client.retry(ctx, f.name, f.m.client.pace.fetch, func() (bool, error) {
-		before := s.begin
-		for s.begin < s.end {
-			n, err := f.fetchOnce(ctx, s, func(came span) { told(t.wanted(came)) })
-			s.begin += n
-			if err != nil {
-				return s.begin > before, err
+		before := t.missing().bytes()
+		if f.m.mirror != nil {
+			t.fromMirror(ctx, told)
+		}
+		for _, s := range t.missing().requests() {
+			for s.begin < s.end {
+				n, err := f.receive(ctx, s, func(piece []byte, at int64) error {
+					return t.take(piece, at, told)
+				})
+				s.begin += n
+				if err != nil {
+					return t.missing().bytes() < before, err
+				}
 			}
 		}
 		return true, nil
 	})
 }
 
-// chunkBytes is what is read before it is written.
+// missing is what is wanted of the span and not present.
+func (t *task) missing() spans {
+	var missing spans
+	for _, s := range t.want {
+		part := span{max(s.begin, t.span.begin), min(s.end, t.span.end)}
+		if part.begin < part.end {
+			missing = append(missing, t.file.missing(part)...)
+		}
+	}
+	return missing
+}
+
+// take keeps a piece that the origin sent.
+func (t *task) take(piece []byte, at int64, told func(int64)) error {
+	came := span{at, at + int64(len(piece))}
+	// The gaps between what is wanted do not count, nor does what a mirror has sent.
+	news := (&task{t.file, came, t.want}).missing().bytes()
+	if err := t.file.keep(piece, at); err != nil {
+		return err
+	}
+	t.file.m.fromOrigin.Add(came.bytes())
+	told(news)
+	return nil
+}
+
+// chunkBytes is what is read before it is handed on.
 const chunkBytes = 256 << 10
 
-// fetchOnce asks for a span and writes what comes of it, n bytes of its beginning.
-func (f *file) fetchOnce(ctx context.Context, s span, told func(span)) (n int64, err error) {
+// receive asks the origin for a span and hands on what comes of it, n bytes of its beginning. Where
+// the origin gives a digest of its answer, nothing is handed on before that was found right.
+func (f *file) receive(
+	ctx context.Context, s span, take func(piece []byte, at int64) error,
+) (n int64, err error) {
 	ctx, alive, stop := f.m.client.watch(ctx)
 	defer stop()
 	header := http.Header{"Range": {s.header()}}
@@ -151,18 +187,22 @@ func (f *file) fetchOnce(ctx context.Context, s span, told func(span)) (n int64,
 		return 0, err
 	}
 	body := &aliveReader{a.Body, alive}
-	chunk := make([]byte, min(chunkBytes, got.bytes()))
+	piece := int64(chunkBytes)
+	digest := contentDigest(a.Header)
+	if digest != nil && got.bytes() <= maxSpan {
+		piece = maxSpan
+	}
+	chunk := make([]byte, min(piece, got.bytes()))
 	for n < got.bytes() {
 		k, err := io.ReadFull(body, chunk[:min(int64(len(chunk)), got.bytes()-n)])
-		if k > 0 {
-			at := got.begin + n
-			if _, err := f.data.WriteAt(chunk[:k], at); err != nil {
-				return n, &refusal{fmt.Errorf("write the cache: %w", diskError(err))}
+		if err == nil && int64(k) == got.bytes() {
+			err = digest.check(chunk[:k])
+		}
+		if k > 0 && (err == nil || piece == chunkBytes) {
+			if err := take(chunk[:k], got.begin+n); err != nil {
+				return n, err
 			}
-			came := span{at, at + int64(k)}
-			f.add(came)
-			n += came.bytes()
-			told(came)
+			n += int64(k)
 		}
 		if err != nil {
 			return n, bodyError(ctx, err)

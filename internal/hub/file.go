@@ -145,6 +145,22 @@ func (f *file) present(s span) bool {
 	return f.have.Present.has(s)
 }
 
+// missing is what of s is not present.
+func (f *file) missing(s span) spans {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.have.Present.without(s)
+}
+
+// keep writes bytes that came, which makes them present.
+func (f *file) keep(data []byte, at int64) error {
+	if _, err := f.data.WriteAt(data, at); err != nil {
+		return &refusal{fmt.Errorf("write the cache: %w", diskError(err))}
+	}
+	f.add(span{at, at + int64(len(data))})
+	return nil
+}
+
 // add notes that s was written.
 func (f *file) add(s span) {
 	f.mu.Lock()

@@ -13,6 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+
+	"github.com/conclave-serve/conclave/internal/safetensors"
 )
 
 // parallel is how many requests are on their way at once: enough to fill a line on which one
@@ -47,6 +50,9 @@ type Model struct {
 	limit  int64
 	// offline: the origin could not be reached, and the cache holds the model.
 	offline bool
+	mirror  safetensors.Mirror // nil if there is none
+
+	fromOrigin, fromMirror atomic.Int64 // bytes of weights
 
 	mu    sync.Mutex
 	files map[string]*file
