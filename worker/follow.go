@@ -153,6 +153,8 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 		return nil
 	}
 	w.events.loading(bytes)
+	defer w.restPeers()
+	fromOrigin, fromPeers := w.bytesRead()
 	reported := time.Now()
 	for l, set := range missing {
 		if err := w.store.Load(ctx, l, set, w.events.loaded); err != nil {
@@ -164,8 +166,10 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 		}
 	}
 	w.report(ctx, plan.Epoch)
+	origin, peers := w.bytesRead()
 	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes,
-		"held_bytes", w.store.Bytes())
+		"held_bytes", w.store.Bytes(),
+		"origin_bytes", origin-fromOrigin, "peer_bytes", peers-fromPeers)
 	return nil
 }
 

@@ -26,6 +26,9 @@ type Config struct {
 	// files come from; it outlives the worker.
 	ModelDir string
 	Weights  safetensors.Source
+	// OriginOnly keeps the worker from reading experts from other workers first.
+	// It counts only where Weights is a safetensors.Remote.
+	OriginOnly bool
 	// Listen is the address of the expert service; default "127.0.0.1:0".
 	// Advertise is the host (with or without port) that coordinators dial;
 	// default: the host of Listen.
@@ -91,6 +94,9 @@ type Worker struct {
 	store      *shard.Store
 	pool       *kernels.Pool
 	server     *Server
+	offer      *offer
+	spans      expertSpans
+	weights    *comparedSource // nil for a folder
 	listener   net.Listener
 	watchers   net.Listener // nil without MetricsListen
 	events     progressEvents
@@ -119,7 +125,7 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	if w.spec, err = model.Read(cfg.ModelDir); err != nil {
 		return nil, err
 	}
-	w.checkpoint, err = safetensors.OpenFrom(ctx, cfg.ModelDir, cfg.Weights)
+	w.checkpoint, err = safetensors.OpenFrom(ctx, cfg.ModelDir, w.source())
 	if err != nil {
 		return nil, err
 	}
@@ -142,10 +148,16 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	w.pool = kernels.NewPool(cfg.Threads)
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
 	w.server.log = w.log
+	w.offer = w.server.offerWeights(w.checkpoint)
+	if w.spans, err = findExperts(w.spec, w.checkpoint); err != nil {
+		return nil, err
+	}
+	w.meetPeers()
 	return w, nil
 }
 
 func (w *Worker) release() {
+	w.restPeers()
 	if w.listener != nil {
 		_ = w.listener.Close() // already closed by the server when it ran
 	}
@@ -189,6 +201,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	var acquainting sync.WaitGroup
 	defer acquainting.Wait()
 	acquainting.Go(func() { w.seat.Gossip.Acquaint(following, w.peers) })
+	acquainting.Go(func() { w.reconsider(following) })
 	dismissed := make(chan struct{})
 	var obeying sync.WaitGroup
 	defer obeying.Wait()

@@ -20,6 +20,7 @@ type workerCommand struct {
 	Memory        byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
 	Threads       int           `help:"Cores to compute on; 0: all." default:"0"`
 	MaxMessage    byteSize      `help:"Largest request or reply." default:"256MiB"`
+	FetchFrom     string        `help:"Whom to ask first for experts of a model at a URL: peers that hold them, or only the origin." enum:"peers,origin" default:"peers"`
 	DrainTimeout  time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
 }
 
@@ -47,9 +48,9 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 	}
 	defer m.close()
 	w, err := worker.New(ctx, worker.Config{
-		ID: id, ModelDir: m.dir, Weights: m.weights, Listen: f.Listen, Advertise: f.Advertise,
-		MetricsListen: f.MetricsListen,
-		Registry:      f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
+		ID: id, ModelDir: m.dir, Weights: m.weights, OriginOnly: f.FetchFrom == "origin",
+		Listen: f.Listen, Advertise: f.Advertise, MetricsListen: f.MetricsListen,
+		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
 		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})

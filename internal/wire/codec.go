@@ -46,12 +46,20 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	case *Response:
 		m = t
 	default:
+		if data.Len() > maxOtherBytes {
+			return fmt.Errorf("a message of %d bytes, more than the limit of %d for its kind",
+				data.Len(), maxOtherBytes)
+		}
 		return c.proto.Unmarshal(data, v)
 	}
 	r := data.Reader()
 	defer r.Close()
 	return decode(reader{r}, m)
 }
+
+// maxOtherBytes bounds the messages besides the two: a short one can announce many more elements
+// than it takes to write them down. The largest carries a piece of a weight file.
+const maxOtherBytes = 512 << 10
 
 // Field numbers of both messages; payloadField is the last of each.
 const payloadField = 15
