@@ -20,6 +20,9 @@ type holders struct {
 	mu    sync.Mutex
 	of    *membership.State     // what ready was read from
 	ready map[peer][]*shard.Set // per layer, nil until somebody asks
+	// plan is that of the revision planned, nil if it is not of this model.
+	planned int64
+	plan    *shard.Plan
 }
 
 // list names who has an expert, in the order of their ids.
@@ -56,5 +59,35 @@ func (h *holders) list(layer, expert int) []peer {
 		}
 	}
 	slices.SortFunc(list, func(a, b peer) int { return strings.Compare(a.id, b.id) })
+	return list
+}
+
+// both lists those who have an expert and those who are to have it by the plan: who has it next may
+// have its bytes already.
+func (h *holders) both(layer, expert int) []peer {
+	list := h.list(layer, expert)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil || h.of.Plan == nil {
+		return list
+	}
+	if h.planned != h.of.PlanRevision {
+		h.planned, h.plan = h.of.PlanRevision, nil
+		if plan, err := shard.DecodePlan(h.of.Plan); err == nil && plan.Model == h.self.Model {
+			h.plan = plan
+		}
+	}
+	if h.plan == nil || layer >= len(h.plan.Layers) {
+		return list
+	}
+	for i, set := range h.plan.Layers[layer] {
+		id := string(h.plan.Workers[i])
+		w, registered := h.of.Workers[id]
+		p := peer{id, w.Incarnation, w.Addr}
+		if registered && id != h.self.ID && w.Model == h.self.Model && set.Has(expert) &&
+			!slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
 	return list
 }

@@ -121,15 +121,16 @@ func (o *offer) Checksum(
 	out := &conclavev1.ChecksumResponse{}
 	for i, r := range ranges {
 		data, err := o.read(req.GetModel(), r)
-		if err != nil {
+		present := err == nil
+		if err != nil && status.Code(err) != codes.NotFound {
 			return nil, err
 		}
 		if err := o.wait(ctx); err != nil {
 			return nil, err
 		}
-		sum := castagnoli(data)
-		out.Crc32C = append(out.Crc32C, sum)
-		if len(theirs) > 0 && theirs[i] != sum {
+		sum := castagnoli(data) // 0 of nothing
+		out.Crc32C, out.Present = append(out.Crc32C, sum), append(out.Present, present)
+		if present && len(theirs) > 0 && theirs[i] != sum {
 			o.suspect(suspect{fileRange(r), theirs[i]})
 		}
 	}

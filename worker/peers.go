@@ -107,7 +107,7 @@ func (p *peers) readPart(ctx context.Context, one part, piece func([]byte) error
 // chosen lists the peers to try for a range: those who hold it and have not failed lately, who has
 // least to do first.
 func (p *peers) chosen(one part) []peer {
-	list := p.usable(one.layer, one.expert)
+	list := slices.DeleteFunc(p.holders.list(one.layer, one.expert), p.avoids)
 	if len(list) == 0 {
 		return nil
 	}
@@ -123,11 +123,6 @@ func (p *peers) chosen(one part) []peer {
 	}
 	slices.SortStableFunc(list, func(a, b peer) int { return load(a) - load(b) })
 	return list[:min(len(list), maxTried)]
-}
-
-// usable lists the holders of an expert that have not failed lately.
-func (p *peers) usable(layer, expert int) []peer {
-	return slices.DeleteFunc(p.holders.list(layer, expert), p.avoids)
 }
 
 // failed notes that a peer is not to be asked for a while, unless it only lacks what it was asked

@@ -107,7 +107,7 @@ type loader struct {
 	store  *shard.Store
 	local  *safetensors.Checkpoint // the folder
 	origin *weightOrigin
-	state  membership.State
+	state  *membership.State
 }
 
 // startLoader opens a checkpoint by URL for a worker whose peers have these addresses and hold all
@@ -136,7 +136,7 @@ func startLoader(t *testing.T, peerAddrs ...string) *loader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.state.Workers = map[string]membership.Worker{}
+	l.state = &membership.State{Workers: map[string]membership.Worker{}}
 	for i, addr := range peerAddrs {
 		id := string(rune('a' + i))
 		w := membership.Worker{ID: id, Incarnation: "1", Addr: addr, Model: "m"}
@@ -147,7 +147,7 @@ func startLoader(t *testing.T, peerAddrs ...string) *loader {
 	}
 	h := &holders{
 		self:  Identity{ID: "me", Model: "m"},
-		state: func() *membership.State { return &l.state },
+		state: func() *membership.State { return l.state },
 	}
 	l.source.peers = newPeers(h, spans, slog.New(slog.DiscardHandler))
 	l.source.peers.pace.piece = 200 * time.Millisecond
@@ -169,6 +169,9 @@ func openFolder(t testing.TB) *safetensors.Checkpoint {
 	t.Cleanup(func() { _ = ck.Close() })
 	return ck
 }
+
+// newState is news from the registry.
+func (l *loader) newState(s membership.State) { l.state = &s }
 
 // load makes some experts of a layer ready.
 func (l *loader) load(t *testing.T, layer int, experts ...int) error {

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
-	"github.com/conclave-serve/conclave/shard"
 )
 
 // comparedSource is a Source whose bytes are compared with those of other workers before they count
@@ -18,6 +18,10 @@ type comparedSource struct {
 	safetensors.Remote
 	ck    *safetensors.Checkpoint // nil until it is open: only headers and samples are read before
 	peers *peers
+
+	mu sync.Mutex
+	// alone are parts that nobody else has had an opinion on.
+	alone map[part]bool
 }
 
 // source is where the checkpoint's weights come from, nil for its folder.
@@ -64,7 +68,8 @@ func (s *comparedSource) Fetch(
 	if err := s.Remote.Fetch(ctx, ranges, progress); err != nil || s.ck == nil {
 		return err
 	}
-	return s.compare(ctx, s.peers.spans.parts(ranges, maxFetchBytes))
+	_, err := s.compare(ctx, s.peers.spans.parts(ranges, maxFetchBytes))
+	return err
 }
 
 // opinion is what a peer holds in a range.
@@ -73,56 +78,94 @@ type opinion struct {
 	sum uint32
 }
 
-// compare asks up to two holders of each part what they have, and settles what they disagree on.
-func (s *comparedSource) compare(ctx context.Context, parts []part) error {
+// compare asks up to two others about each part, and settles what they disagree on. It returns the
+// parts whose bytes were replaced.
+func (s *comparedSource) compare(ctx context.Context, parts []part) (replaced []part, err error) {
 	own := make([]uint32, len(parts))
 	asked := map[peer][]int{} // indices of parts
 	for i, one := range parts {
-		who := s.peers.chosen(one)
+		who := slices.DeleteFunc(s.peers.holders.both(one.layer, one.expert), s.peers.avoids)
 		if len(who) == 0 {
 			continue
 		}
 		data, err := s.ck.Read(one.Range)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		own[i] = castagnoli(data)
-		for _, p := range who {
+		for _, p := range who[:min(len(who), maxTried)] {
 			asked[p] = append(asked[p], i)
 		}
 	}
 	heard := make([][]opinion, len(parts))
 	for who, indices := range asked {
 		for batch := range slices.Chunk(indices, maxRanges) {
-			sums, err := s.peers.checksums(ctx, who, parts, own, batch)
+			said, err := s.peers.checksums(ctx, who, parts, own, batch)
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return nil, ctx.Err()
 			}
 			if err != nil { // one who says nothing has no opinion
 				s.peers.failed(who, err)
 				break
 			}
 			for k, i := range batch {
-				heard[i] = append(heard[i], opinion{who, sums[k]})
+				if said.GetPresent()[k] {
+					heard[i] = append(heard[i], opinion{who, said.GetCrc32C()[k]})
+				}
 			}
 		}
 	}
+	s.note(parts, heard)
 	for i, opinions := range heard {
 		differs := func(o opinion) bool { return o.sum != own[i] }
 		if !slices.ContainsFunc(opinions, differs) {
 			continue
 		}
-		if err := s.settle(ctx, parts[i], own[i], opinions); err != nil {
-			return err
+		changed, err := s.settle(ctx, parts[i], own[i], opinions)
+		if err != nil {
+			return replaced, err
+		}
+		if changed {
+			replaced = append(replaced, parts[i])
 		}
 	}
-	return nil
+	return replaced, nil
+}
+
+// note keeps in mind which parts nobody has had an opinion on.
+func (s *comparedSource) note(parts []part, heard [][]opinion) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alone == nil {
+		s.alone = map[part]bool{}
+	}
+	for i, one := range parts {
+		if len(heard[i]) > 0 {
+			delete(s.alone, one)
+		} else {
+			s.alone[one] = true
+		}
+	}
+}
+
+// uncompared lists the parts on which nobody has had an opinion and somebody now may have one, as
+// far as they are held.
+func (s *comparedSource) uncompared(held func(part) bool) []part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []part
+	for one := range s.alone {
+		if held(one) && len(s.peers.holders.both(one.layer, one.expert)) > 0 {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // checksums asks a peer for the checksums of some parts, and tells it ours.
 func (p *peers) checksums(
 	ctx context.Context, who peer, parts []part, own []uint32, batch []int,
-) ([]uint32, error) {
+) (*conclavev1.ChecksumResponse, error) {
 	client, leave, err := p.call(ctx, who)
 	if err != nil {
 		return nil, err
@@ -137,14 +180,14 @@ func (p *peers) checksums(
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.pace.limit(bytes/8)) // it only has to look at them
 	defer cancel()
-	resp, err := client.Checksum(ctx, req)
+	said, err := client.Checksum(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	if len(resp.GetCrc32C()) != len(batch) {
-		return nil, fmt.Errorf("%d checksums of %d ranges", len(resp.GetCrc32C()), len(batch))
+	if len(said.GetCrc32C()) != len(batch) || len(said.GetPresent()) != len(batch) {
+		return nil, fmt.Errorf("%d checksums of %d ranges", len(said.GetCrc32C()), len(batch))
 	}
-	return resp.GetCrc32C(), nil
+	return said, nil
 }
 
 // errDisputed is the error of bytes that nobody else confirms.
@@ -154,13 +197,13 @@ var errDisputed = errors.New("workers and the origin disagree about the bytes of
 // stands if another one says the same and no two say something else.
 func (s *comparedSource) settle(
 	ctx context.Context, one part, own uint32, opinions []opinion,
-) error {
+) (replaced bool, err error) {
 	log := s.peers.log.With("file", one.File, "begin", one.Begin, "end", one.End,
 		"layer", one.layer, "expert", one.expert, "peer", opinions[0].who.id)
 	log.Warn("a peer holds other bytes of an expert; reading them from the origin again")
 	data, err := s.Reread(ctx, one.Range)
 	if err != nil {
-		return fmt.Errorf("%w, and it cannot be asked: %w", errDisputed, err)
+		return false, fmt.Errorf("%w, and it cannot be asked: %w", errDisputed, err)
 	}
 	sum := castagnoli(data)
 	votes, against := 0, 0
@@ -176,75 +219,12 @@ func (s *comparedSource) settle(
 	}
 	switch {
 	case votes == 0 || against > votes:
-		return fmt.Errorf("%s [%d, %d), of expert %d of layer %d: %w: remove the damaged copy",
+		return false, fmt.Errorf("%s [%d, %d), of expert %d of layer %d: %w: remove the damaged copy",
 			one.File, one.Begin, one.End, one.expert, one.layer, errDisputed)
 	case own == sum:
 		log.Error("a peer holds damaged bytes of an expert, and was told")
-		return nil
+		return false, nil
 	}
 	log.Warn("damaged bytes of an expert were replaced")
-	return s.Replace(one.Range, data)
-}
-
-// reconsider looks again at what peers have told to be different from theirs, until ctx ends.
-func (w *Worker) reconsider(ctx context.Context) {
-	seen := map[suspect]bool{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case s := <-w.offer.suspects:
-			// Whoever says the same again gets no further look: it costs reading from the origin.
-			if seen[s] || len(seen) > 16*maxSuspects {
-				continue
-			}
-			seen[s] = true
-			if err := w.mend(ctx, s); err != nil && ctx.Err() == nil {
-				w.log.Error("a peer holds other bytes of an expert", "file", s.File, "begin", s.Begin,
-					"end", s.End, "err", err)
-			}
-		}
-	}
-}
-
-// mend replaces a suspected range if the origin now says what the peer said.
-func (w *Worker) mend(ctx context.Context, s suspect) error {
-	data, err := w.checkpoint.Read(s.Range)
-	if err != nil {
-		return err
-	}
-	own := castagnoli(data)
-	if own == s.theirs { // two processes that share a cache: the other one has mended it
-		return nil
-	}
-	if w.weights == nil {
-		return fmt.Errorf("%w: compare this worker's folder with that of others", errDisputed)
-	}
-	if data, err = w.weights.Reread(ctx, s.Range); err != nil {
-		return err
-	}
-	switch castagnoli(data) {
-	case own:
-		return nil
-	case s.theirs:
-	default:
-		return errDisputed
-	}
-	if err := w.weights.Replace(s.Range, data); err != nil {
-		return err
-	}
-	// Scales and the like are kept in another form than in the file.
-	for _, one := range w.spans.parts([]safetensors.Range{s.Range}, maxFetchBytes) {
-		if w.store.Expert(one.layer, one.expert) == nil {
-			continue
-		}
-		set := shard.NewSet(one.expert)
-		w.store.Drop(one.layer, set)
-		if err := w.store.Load(ctx, one.layer, set, nil); err != nil {
-			return err
-		}
-	}
-	w.log.Warn("damaged bytes of an expert were replaced", "file", s.File, "begin", s.Begin,
-		"end", s.End)
-	return nil
+	return true, s.Replace(one.Range, data)
 }

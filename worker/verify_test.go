@@ -7,8 +7,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // partOf is a range of an expert.
@@ -174,4 +176,36 @@ func TestMend(t *testing.T) {
 		t.Error(err)
 	}
 	l.mustMatch(t, 1, 4)
+}
+
+// What nobody could be asked about when it was read is compared as soon as somebody can be.
+func TestCompareLater(t *testing.T) {
+	l, _ := startComparing(t, 0)
+	peers := l.state.Workers
+	l.newState(membership.State{})
+	l.origin.spoiled(flip(l.partOf(t, 0, 3), 1, true))
+	if err := l.load(t, 0, 2, 3); err != nil {
+		t.Fatal(err)
+	}
+	w := &Worker{log: slog.New(slog.DiscardHandler), store: l.store, weights: l.source}
+	w.compareLater(t.Context())
+	// The peer is to have both by the plan, and has their bytes, but does not say so yet.
+	plan := shard.Plan{Epoch: 1, Model: "m", Workers: []shard.WorkerID{"a", "me"}}
+	for range l.spec.Layers {
+		plan.Layers = append(plan.Layers, []shard.Set{shard.NewSet(2, 3), shard.NewSet(2, 3)})
+	}
+	encoded, err := plan.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := peers["a"]
+	a.Ready = nil
+	l.newState(membership.State{
+		Workers: map[string]membership.Worker{"a": a}, Plan: encoded, PlanRevision: 1,
+	})
+	w.compareLater(t.Context())
+	l.mustMatch(t, 0, 2, 3)
+	if n := len(l.source.uncompared(func(part) bool { return true })); n > 0 {
+		t.Errorf("%d parts are still to be compared", n)
+	}
 }

@@ -261,8 +261,10 @@ func (x *ChecksumRequest) GetCrc32C() []uint32 {
 // ChecksumResponse answers a ChecksumRequest.
 type ChecksumResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// CRC-32C of each range, in the order of the request.
-	Crc32C        []uint32 `protobuf:"fixed32,1,rep,packed,name=crc32c,proto3" json:"crc32c,omitempty"`
+	// CRC-32C of each range, in the order of the request; 0 where it is not here.
+	Crc32C []uint32 `protobuf:"fixed32,1,rep,packed,name=crc32c,proto3" json:"crc32c,omitempty"`
+	// Whether all of the range is here.
+	Present       []bool `protobuf:"varint,2,rep,packed,name=present,proto3" json:"present,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (x *ChecksumResponse) GetCrc32C() []uint32 {
 	return nil
 }
 
+func (x *ChecksumResponse) GetPresent() []bool {
+	if x != nil {
+		return x.Present
+	}
+	return nil
+}
+
 var File_conclave_v1_weights_proto protoreflect.FileDescriptor
 
 const file_conclave_v1_weights_proto_rawDesc = "" +
@@ -322,9 +331,10 @@ const file_conclave_v1_weights_proto_rawDesc = "" +
 	"\x0fChecksumRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12.\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x16.conclave.v1.FileRangeR\x06ranges\x12\x16\n" +
-	"\x06crc32c\x18\x03 \x03(\aR\x06crc32c\"*\n" +
+	"\x06crc32c\x18\x03 \x03(\aR\x06crc32c\"D\n" +
 	"\x10ChecksumResponse\x12\x16\n" +
-	"\x06crc32c\x18\x01 \x03(\aR\x06crc32c2\x9a\x01\n" +
+	"\x06crc32c\x18\x01 \x03(\aR\x06crc32c\x12\x18\n" +
+	"\apresent\x18\x02 \x03(\bR\apresent2\x9a\x01\n" +
 	"\rWeightService\x12@\n" +
 	"\x05Fetch\x12\x19.conclave.v1.FetchRequest\x1a\x1a.conclave.v1.FetchResponse0\x01\x12G\n" +
 	"\bChecksum\x12\x1c.conclave.v1.ChecksumRequest\x1a\x1d.conclave.v1.ChecksumResponseBAZ?github.com/conclave-serve/conclave/proto/conclave/v1;conclavev1b\x06proto3"
