@@ -153,7 +153,7 @@ func TestSuspectsAreBounded(t *testing.T) {
 
 // FuzzOffer sends anything as requests: nothing panics, and what is sent is what was asked for.
 func FuzzOffer(f *testing.F) {
-	ck := openFolder(f)
+	ck := openFolder(f, checkpointDir)
 	for _, m := range []proto.Message{
 		&conclavev1.FetchRequest{Model: "m", Range: &conclavev1.FileRange{File: weightsFile, End: 9}},
 		&conclavev1.ChecksumRequest{

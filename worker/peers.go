@@ -176,10 +176,11 @@ func (p *peers) fetch(
 			return n, fmt.Errorf("%s from byte %d on: the checksum of a piece is wrong",
 				r.File, r.Begin+n)
 		}
-		stall.Reset(p.pace.piece)
+		stall.Stop() // the disk's time is not the peer's
 		if err := piece(got.GetPiece()); err != nil {
 			return n, fmt.Errorf("%w: %w", errPiece, err)
 		}
+		stall.Reset(p.pace.piece)
 		n += int64(len(got.GetPiece()))
 	}
 	return n, nil

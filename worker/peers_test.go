@@ -38,7 +38,7 @@ type weightOrigin struct {
 	away  atomic.Bool
 }
 
-func startOrigin(t *testing.T, dir string) *weightOrigin {
+func startOrigin(t testing.TB, dir string) *weightOrigin {
 	t.Helper()
 	o := &weightOrigin{}
 	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +83,7 @@ func (w *countedWriter) Write(p []byte) (int, error) {
 }
 
 // startWeights serves weights at an address of its own.
-func startWeights(t *testing.T, s conclavev1.WeightServiceServer) string {
+func startWeights(t testing.TB, s conclavev1.WeightServiceServer) string {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,9 +112,15 @@ type loader struct {
 
 // startLoader opens a checkpoint by URL for a worker whose peers have these addresses and hold all
 // experts.
-func startLoader(t *testing.T, peerAddrs ...string) *loader {
+func startLoader(t testing.TB, peerAddrs ...string) *loader {
 	t.Helper()
-	l := &loader{origin: startOrigin(t, checkpointDir)}
+	l := &loader{origin: startOrigin(t, checkpointDir), local: openFolder(t, checkpointDir)}
+	l.open(t, peerAddrs...)
+	return l
+}
+
+func (l *loader) open(t testing.TB, peerAddrs ...string) {
+	t.Helper()
 	m, err := hub.Open(t.Context(), hub.Config{URL: l.origin.URL, CacheDir: t.TempDir()}, "config.json")
 	if err != nil {
 		t.Fatal(err)
@@ -155,14 +161,12 @@ func startLoader(t *testing.T, peerAddrs ...string) *loader {
 	l.source.UseMirror(l.source.peers)
 	t.Cleanup(l.source.peers.rest)
 	l.store = shard.NewStore(l.spec, ck)
-	l.local = openFolder(t)
 	l.origin.sent.Store(0)
-	return l
 }
 
-func openFolder(t testing.TB) *safetensors.Checkpoint {
+func openFolder(t testing.TB, dir string) *safetensors.Checkpoint {
 	t.Helper()
-	ck, err := safetensors.Open(checkpointDir)
+	ck, err := safetensors.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,8 +201,8 @@ func (l *loader) mustMatch(t *testing.T, layer int, experts ...int) {
 
 func (l *loader) expertBytes() int64 { return l.spec.ExpertBytes(l.local, 0) }
 
-func goodOffer(t *testing.T) *offer {
-	return newOffer("m", openFolder(t), func() bool { return false })
+func goodOffer(t testing.TB) *offer {
+	return newOffer("m", openFolder(t, checkpointDir), func() bool { return false })
 }
 
 // Experts come from those who hold them, spread over them, and not from the origin.
