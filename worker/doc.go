@@ -6,6 +6,9 @@
 // answer. execute.go is the arithmetic; follow.go loads and drops experts as
 // plans change; worker.go starts and stops the whole.
 //
+// Weights that come from afar are read from other workers first (peers.go), which
+// serve what they have (offer.go), and compared with theirs (verify.go, mend.go).
+//
 // Invariants:
 //   - A worker never computes with an expert that it does not hold: the
 //     request is refused with a typed status.
@@ -13,7 +16,9 @@
 //     what else the request holds.
 //   - Experts are announced after they are loaded and dropped only when every
 //     coordinator has stopped routing to them.
+//   - What a peer sends is as hostile as a request: it is bounded, checked and
+//     compared, and loading goes on without it.
 //
-// A worker knows nothing of attention, sequences, tokens or sampling, and
-// nothing of other workers.
+// A worker knows nothing of attention, sequences, tokens or sampling, and of
+// other workers only whose weights it may read.
 package worker

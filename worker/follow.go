@@ -18,8 +18,12 @@ import (
 const reportEvery = 500 * time.Millisecond
 
 // loadAgainAfter is the time between tries to read experts from an origin that is away, each of
-// which has been patient already.
-const loadAgainAfter = 5 * time.Second
+// which has been patient already. It doubles up to loadAgainMost: what is away or in dispute for
+// long needs people, and they one line a minute.
+const (
+	loadAgainAfter = 5 * time.Second
+	loadAgainMost  = time.Minute
+)
 
 // follow brings the store in line with every new plan until ctx ends. Where weights come from
 // elsewhere and cannot be had now, it keeps what it has and tries again.
@@ -30,6 +34,7 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 	var state membership.State
 	var first []byte // the plan that came first with the present epoch
 	var epoch uint64
+	wait := loadAgainAfter
 	for {
 		select {
 		case newer, ok := <-states:
@@ -51,10 +56,12 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			if !errors.Is(err, safetensors.ErrFetch) {
 				return err
 			}
-			w.log.Error("experts not loaded; trying again", "err", err, "wait", loadAgainAfter)
-			again.Reset(loadAgainAfter)
+			w.log.Error("experts not loaded; trying again", "err", err, "wait", wait)
+			again.Reset(wait)
+			wait = min(2*wait, loadAgainMost)
 			continue
 		}
+		wait = loadAgainAfter
 		if plan.Epoch != epoch {
 			first, epoch = state.Plan, plan.Epoch
 		}
