@@ -42,9 +42,10 @@ func (m *machines) workerFrom(
 
 var peerBytesLine = regexp.MustCompile(`"origin_bytes":(\d+),"peer_bytes":(\d+)`)
 
-// read sums what the worker says that it has read of experts.
-func (w *remoteWorker) read(t *testing.T) (origin, peers int64) {
+// read sums what the worker says that it has read of experts, when it says that it holds so much.
+func (w *remoteWorker) read(t *testing.T, held int64) (origin, peers int64) {
 	t.Helper()
+	w.awaitText(t, w.stderr, fmt.Sprintf(`"held_bytes":%d,`, held))
 	for _, m := range peerBytesLine.FindAllStringSubmatch(w.stderr.String(), -1) {
 		for i, into := range []*int64{&origin, &peers} {
 			n, err := strconv.ParseInt(m[i+1], 10, 64)
@@ -101,7 +102,7 @@ func TestJoinReadsFromPeers(t *testing.T) {
 			expert := folder.spec.Sizes(folder.ck).Experts / demoExperts
 			for _, w := range workers {
 				share, sent := int64(held[w.id])*expert, w.origin.sent()
-				origin, _ := w.read(t)
+				origin, _ := w.read(t, share)
 				t.Logf("%s holds %d bytes; its origin sent %d, of which %d of experts", w.id, share, sent,
 					origin)
 				// Samples for the fingerprint are parts of experts.
@@ -114,7 +115,7 @@ func TestJoinReadsFromPeers(t *testing.T) {
 			fifth := m.remoteWorker(t, "w4")
 			held = m.copied(t, 5, copies)
 			share, sent := int64(held["w4"])*expert, fifth.origin.sent()
-			origin, peers := fifth.read(t)
+			origin, peers := fifth.read(t, share)
 			t.Logf("w4 holds %d bytes; its origin sent %d, of which %d of experts, peers %d", share, sent,
 				origin, peers)
 			if sent > openingBytes || origin > share/10 || peers < share*9/10 || peers > share+share/10 {

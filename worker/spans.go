@@ -60,7 +60,9 @@ func joined(list []expertSpan) []expertSpan {
 
 // first returns the expert to which the beginning of a range belongs, and how much of the range
 // does, at most most bytes. It reports false for bytes of no expert.
-func (all expertSpans) first(r safetensors.Range, most int64) (expertSpan, safetensors.Range, bool) {
+func (all expertSpans) first(
+	r safetensors.Range, most int64,
+) (owner expertSpan, one safetensors.Range, ok bool) {
 	list := all[r.File]
 	i, _ := slices.BinarySearchFunc(list, r.Begin, func(s expertSpan, at int64) int {
 		if s.end <= at {

@@ -211,9 +211,10 @@ func (s *comparedSource) settle(
 		votes++
 	}
 	for _, o := range opinions {
-		if o.sum == sum {
+		switch o.sum {
+		case sum:
 			votes++
-		} else if o.sum == opinions[0].sum {
+		case opinions[0].sum:
 			against++
 		}
 	}

@@ -20,9 +20,6 @@ type task struct {
 	want spans // of all tasks of the file
 }
 
-// wanted counts the bytes of s that are wanted.
-func (t *task) wanted(s span) int64 { return s.bytes() - t.want.without(s).bytes() }
-
 // Fetch implements safetensors.Source: it reads those of the ranges that are not present, several
 // at a time. progress, if not nil, hears of their bytes as they arrive, never from two goroutines
 // at once. What came before an error stays.
