@@ -22,8 +22,9 @@ const (
 	maxRanges     = 64
 	// pieceBytes is what goes out in one message: little, so that a request for tokens comes between.
 	pieceBytes = 256 << 10
-	// maxServed is how many peers are served at once, maxWaiting how many more may wait.
-	maxServed, maxWaiting = 4, 64
+	// maxServed is how many peers are served at once, maxWaiting how many more may wait. Their streams
+	// count among the server's, of which coordinators need theirs (maxStreams).
+	maxServed, maxWaiting = 4, 16
 	// courtesy is how long a piece waits while a coordinator is being served. Under full load 50 MB/s
 	// are left for peers.
 	courtesy = 5 * time.Millisecond
