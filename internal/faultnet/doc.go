@@ -1,12 +1,16 @@
-// Package faultnet puts a bad network between two processes of a test: a relay
-// that hands bytes on late, and peers that send garbage (Pelt).
+// Package faultnet puts a bad network between the processes of a test: a Relay
+// of TCP connections, which anybody may start, a Switch between Hosts, which are
+// network namespaces of Linux and need root, and peers that send garbage (Pelt).
 //
 // Invariants:
-//   - Bytes arrive in order and whole: it delays a stream, it never changes it.
-//   - A relay's goroutines and connections end with Close.
-//   - What is under way is bounded, so that a fast sender feels a slow link.
+//   - A relay delivers bytes in order and whole, or holds them: it never changes
+//     a stream. A switch may lose frames, as networks do.
+//   - The goroutines, connections and namespaces of each end with its Close, and
+//     namespaces with the process, however that ends: they have no names.
+//   - What is under way is bounded: a fast sender feels a slow relay, and a full
+//     switch drops frames.
 //
-// The package knows nothing of what it relays.
+// The package knows nothing of what it carries.
 //
 // Example:
 //

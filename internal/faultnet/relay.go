@@ -18,7 +18,8 @@ const (
 // Relay forwards TCP connections to one address.
 type Relay struct {
 	target   string
-	delay    time.Duration
+	toward   *direction // from whoever dials the relay to the target
+	back     *direction
 	listener net.Listener
 	ctx      context.Context
 	stop     context.CancelFunc
@@ -32,7 +33,10 @@ func Listen(target string, delay time.Duration) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay to %s: %w", target, err)
 	}
-	r := &Relay{target: target, delay: delay, listener: listener}
+	link := Link{Delay: delay}
+	r := &Relay{
+		target: target, toward: newDirection(link), back: newDirection(link), listener: listener,
+	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.running.Go(r.accept)
 	return r, nil
@@ -40,6 +44,13 @@ func Listen(target string, delay time.Duration) (*Relay, error) {
 
 // Addr is where the relay listens.
 func (r *Relay) Addr() string { return r.listener.Addr().String() }
+
+// Set makes the way to the target and the way back like links, from now on.
+// Whoever dials while a way is down gets a connection on which nothing arrives.
+func (r *Relay) Set(toward, back Link) {
+	r.toward.set(toward)
+	r.back.set(back)
+}
 
 // Close cuts all connections and waits for what served them.
 func (r *Relay) Close() {
@@ -71,8 +82,8 @@ func (r *Relay) connect(near net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _, _ = near.Close(), far.Close() })
 	defer stop()
 	var both sync.WaitGroup
-	both.Go(func() { defer cut(); r.pump(ctx, far, near) })
-	both.Go(func() { defer cut(); r.pump(ctx, near, far) })
+	both.Go(func() { defer cut(); pump(ctx, far, near, r.toward) })
+	both.Go(func() { defer cut(); pump(ctx, near, far, r.back) })
 	both.Wait()
 }
 
@@ -82,19 +93,20 @@ type chunk struct {
 	due   time.Time
 }
 
-// pump hands on what from says, delay later.
-func (r *Relay) pump(ctx context.Context, to, from net.Conn) {
+// pump hands on what from says, as late as the way is slow.
+func pump(ctx context.Context, to, from net.Conn, way *direction) {
 	line := make(chan chunk, underWay)
 	var writer sync.WaitGroup
 	defer writer.Wait()
 	defer close(line)
-	writer.Go(func() { deliver(ctx, to, line) })
+	writer.Go(func() { deliver(ctx, to, line, way) })
 	for {
 		b := make([]byte, chunkBytes)
 		n, err := from.Read(b)
 		if n > 0 {
+			link, _ := way.get()
 			select {
-			case line <- chunk{b[:n], time.Now().Add(r.delay)}:
+			case line <- chunk{b[:n], time.Now().Add(link.Delay)}:
 			case <-ctx.Done():
 				return
 			}
@@ -105,12 +117,16 @@ func (r *Relay) pump(ctx context.Context, to, from net.Conn) {
 	}
 }
 
-// deliver writes chunks when they are due.
-func deliver(ctx context.Context, to net.Conn, line <-chan chunk) {
+// deliver writes chunks when they are due and the way is not down.
+func deliver(ctx context.Context, to net.Conn, line <-chan chunk, way *direction) {
 	for c := range line {
 		select {
 		case <-time.After(time.Until(c.due)):
 		case <-ctx.Done():
+			return
+		}
+		way.awaitUp(ctx)
+		if ctx.Err() != nil {
 			return
 		}
 		if _, err := to.Write(c.bytes); err != nil {

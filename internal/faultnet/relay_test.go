@@ -108,3 +108,35 @@ func TestRelayEnds(t *testing.T) {
 	}
 	_ = conn.Close()
 }
+
+// A relay that is down holds what was said until it is up again.
+func TestRelayHolds(t *testing.T) {
+	r, err := Listen(echo(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.Set(Link{}, Link{Down: true})
+	conn, err := net.Dial("tcp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("held")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("read something through a relay that is down")
+	}
+	r.Set(Link{}, Link{})
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "held" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
