@@ -34,6 +34,15 @@ test: ## Run all tests
 race: ## Run the concurrent packages under the race detector
 	go test -race $(CONCURRENT)
 
+# SEED=N repeats a run that failed; FAULTS=N does more or fewer.
+SEED   ?= 0
+FAULTS ?= 200
+
+.PHONY: chaos
+chaos: ## Let a cluster fail FAULTS times (default 200) under load; SEED repeats a run
+	go test -count=1 -v -timeout 90m -run 'TestChaos$$' ./tests/chaos -args \
+		-chaos.seed=$(SEED) -chaos.faults=$(FAULTS)
+
 .PHONY: bench
 bench: ## Run all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -127,6 +127,9 @@ func openTap(name string) (*os.File, error) {
 // configure gives eth0 its address and brings it and lo up.
 func configure(socket int, addr netip.Prefix) error {
 	mask := net.CIDRMask(addr.Bits(), 32)
+	address := func(a []byte) func(*unix.Ifreq) error {
+		return func(r *unix.Ifreq) error { return r.SetInet4Addr(a) }
+	}
 	up := func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING); return nil }
 	for _, step := range []struct {
 		name    string
@@ -135,8 +138,8 @@ func configure(socket int, addr netip.Prefix) error {
 	}{
 		{"lo", unix.SIOCSIFFLAGS, up},
 		{"eth0", unix.SIOCSIFMTU, func(r *unix.Ifreq) error { r.SetUint32(mtu); return nil }},
-		{"eth0", unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(addr.Addr().AsSlice()) }},
-		{"eth0", unix.SIOCSIFNETMASK, func(r *unix.Ifreq) error { return r.SetInet4Addr(mask) }},
+		{"eth0", unix.SIOCSIFADDR, address(addr.Addr().AsSlice())},
+		{"eth0", unix.SIOCSIFNETMASK, address(mask)},
 		{"eth0", unix.SIOCSIFFLAGS, up},
 	} {
 		request, err := unix.NewIfreq(step.name)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // settings are the flags of the test.
@@ -21,6 +23,7 @@ type settings struct {
 	first, faults int
 	kinds         string
 	keep          bool
+	loopback      bool
 }
 
 // The flags must be there before the test binary parses them.
@@ -31,8 +34,11 @@ var given = func() *settings {
 	flag.IntVar(&s.faults, "chaos.faults", 0, "how many; 0: the short set of every test run")
 	flag.StringVar(&s.kinds, "chaos.kinds", "", "kinds of faults, with commas between; default: all but corrupt")
 	flag.BoolVar(&s.keep, "chaos.keep", false, "keep the logs although nothing failed")
+	flag.BoolVar(&s.loopback, "chaos.loopback", false, "use relays even where there can be namespaces")
 	return s
 }()
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	// shortFaults are done by every test run, one of each kind that does not take long,
@@ -176,6 +182,9 @@ func (h *harness) fault(f fault) {
 	l.excused[f.Front].Store(false)
 	if err == nil {
 		err = await(ctx, settling, l.progress())
+	}
+	if err == nil { // what is known of etcd may have been old
+		err = await(ctx, settling, c.whole)
 	}
 	err = errors.Join(err, c.oddities())
 	if err == nil {

@@ -108,12 +108,16 @@ func (c *cluster) addFront(t *testing.T, conclave, model string, i int, s shape)
 // startNetwork makes namespaces where it may, and relays elsewhere.
 func startNetwork(t *testing.T, s shape) (n network, apart bool) {
 	t.Helper()
-	spaces, err := newNamespaces(1 + s.Fronts + s.Workers)
+	err := errors.New("-chaos.loopback was given")
+	var spaces *namespaces
+	if !given.loopback {
+		spaces, err = newNamespaces(1 + s.Fronts + s.Workers)
+	}
 	if err == nil {
 		t.Log("each process has a network namespace of its own, joined by a switch in this process")
 		return spaces, true
 	}
-	t.Logf("loopback and relays, for there can be no network namespaces here: %v", err)
+	t.Logf("loopback and relays, without network namespaces: %v", err)
 	r, err := newRelays(s.Fronts, s.Workers)
 	if err != nil {
 		t.Fatal(err)
