@@ -33,7 +33,7 @@ func requests(client int) []*request {
 			`"ignore_eos":true,"logprobs":1,"stream":true}`, demo.Name, prompt, tokens)
 	}
 	var long strings.Builder
-	for i := range 60 + 8*client {
+	for i := range 24 + 4*client {
 		fmt.Fprintf(&long, "Sentence %d of client %d tells of rivers and towns. ", i, client)
 	}
 	return []*request{
