@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -67,6 +68,8 @@ func (c *cluster) perform(ctx context.Context, f fault) error {
 		worker.kill()
 		wait(ctx, f.Hold)
 		return worker.start()
+	case killAll:
+		return c.killWorkers(ctx, f.Hold)
 	case freeze:
 		return c.pause(ctx, worker, f.Hold)
 	case delay:
@@ -98,15 +101,32 @@ func (c *cluster) perform(ctx context.Context, f fault) error {
 	case etcdKill, etcdWipe, etcdFreeze:
 		return c.loseEtcd(ctx, f)
 	case killFront:
+		c.load.excused[f.Front].Store(true)
 		front.kill()
 		wait(ctx, f.Hold)
 		return front.start()
 	case double:
 		return c.both(ctx, f)
 	case rolling:
-		return c.roll(ctx)
+		return c.roll(ctx, f.Front)
 	}
 	return fmt.Errorf("nobody knows how to do %s", f.Kind)
+}
+
+// killWorkers kills all workers and starts them again.
+func (c *cluster) killWorkers(ctx context.Context, hold time.Duration) error {
+	for _, w := range c.workers {
+		w.signal(syscall.SIGKILL)
+	}
+	for _, w := range c.workers {
+		w.kill()
+	}
+	wait(ctx, hold)
+	var errs []error
+	for _, w := range c.workers {
+		errs = append(errs, w.start())
+	}
+	return errors.Join(errs...)
 }
 
 // both does two faults at once.
@@ -162,17 +182,21 @@ func (c *cluster) loseEtcd(ctx context.Context, f fault) error {
 	return c.etcd.start()
 }
 
-// roll restarts all workers one by one, each when the one before is back.
-func (c *cluster) roll(ctx context.Context) error {
-	for _, w := range c.workers {
-		if err := w.stop(settling); err != nil {
+// roll restarts all workers, etcd and a coordinator one by one, each when the one
+// before is back.
+func (c *cluster) roll(ctx context.Context, front int) error {
+	for _, p := range append(slices.Clone(c.workers), c.etcd, c.fronts[front]) {
+		if p == c.fronts[front] {
+			c.load.excused[front].Store(true) // it takes no new requests
+		}
+		if err := p.stop(settling); err != nil {
 			return err
 		}
-		if err := w.start(); err != nil {
+		if err := p.start(); err != nil {
 			return err
 		}
 		if err := await(ctx, settling, c.whole); err != nil {
-			return fmt.Errorf("restarted %s: %w", w.name, err)
+			return fmt.Errorf("restarted %s: %w", p.name, err)
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ type load struct {
 	streams []*stream
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	excused []atomic.Bool // by front: its requests may fail
+	excused []atomic.Bool // by front: its requests may fail, for it is told to go
 
 	mu       sync.Mutex
 	prompted chan struct{} // closed when a long prompt is sent, and replaced

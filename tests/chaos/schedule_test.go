@@ -18,6 +18,7 @@ type kind string
 
 const (
 	kill       kind = "kill"         // SIGKILL of a worker, started again later
+	killAll    kind = "kill-all"     // the same of all workers at once: requests wait
 	freeze     kind = "freeze"       // SIGSTOP of a worker
 	delay      kind = "delay"        // all that a worker's host says and hears is late
 	loss       kind = "loss"         // some of it is lost
@@ -34,13 +35,13 @@ const (
 	etcdFreeze kind = "etcd-freeze"  // SIGSTOP of etcd
 	killFront  kind = "kill-front"   // SIGKILL of the second coordinator
 	double     kind = "double"       // two of the others at once
-	rolling    kind = "rolling"      // all workers are stopped and started, one by one
+	rolling    kind = "rolling"      // workers, etcd and a coordinator are told to leave and started, one by one
 )
 
 // kinds are all, in the order of the report.
 var kinds = []kind{
-	kill, freeze, delay, loss, cut, cutOneWay, partition, slow, diskFull, corrupt, stale, staleWork,
-	etcdKill, etcdWipe, etcdFreeze, killFront, double, rolling,
+	kill, killAll, freeze, delay, loss, cut, cutOneWay, partition, slow, diskFull, corrupt,
+	stale, staleWork, etcdKill, etcdWipe, etcdFreeze, killFront, double, rolling,
 }
 
 // parts may come in twos: they hit a worker that can be chosen, or etcd.
@@ -102,10 +103,10 @@ func draw(random *rand.Rand, k kind, s shape) fault {
 		f.Hold = logUniform(random, 300*time.Millisecond, min(20*time.Second, s.MaxHold))
 	case partition, stale, staleWork, etcdFreeze: // some leases end, some do not
 		f.Hold = uniform(random, time.Second, min(5*time.Second, s.MaxHold))
+	case killFront, rolling:
+		f.Front = s.Fronts - 1
 	case diskFull, corrupt:
 		f.Worker = s.Workers - 1 // the one that loads from a URL
-	case killFront:
-		f.Front = s.Fronts - 1
 	case double:
 		f.Parts = drawParts(random, s)
 	}
@@ -152,9 +153,11 @@ func (f fault) String() string {
 	case double:
 		fmt.Fprintf(&b, " [%v; %v]", f.Parts[0], f.Parts[1])
 		return b.String()
+	case rolling:
+		return b.String()
 	case stale, killFront:
 		fmt.Fprintf(&b, " coordinator %d", f.Front+1)
-	case etcdKill, etcdWipe, etcdFreeze, rolling:
+	case killAll, etcdKill, etcdWipe, etcdFreeze:
 	case cut, cutOneWay:
 		fmt.Fprintf(&b, " coordinator %d, worker %d", f.Front+1, f.Worker+1)
 	default:
