@@ -41,11 +41,10 @@ var given = func() *settings {
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	// shortFaults are done by every test run, one of each kind that does not take long,
-	// and shortHold is how long they last at most.
-	shortFaults = 16
-	shortHold   = 1500 * time.Millisecond
-	longHold    = 20 * time.Second
+	// shortHold is how long faults last at most in every test run, which does one of each
+	// kind that does not take long.
+	shortHold = time.Second
+	longHold  = 20 * time.Second
 	// enough failures to see what is wrong.
 	enough = 5
 )
@@ -53,14 +52,14 @@ const (
 // TestChaos lets a cluster fail, over and over, and looks at what clients see.
 func TestChaos(t *testing.T) {
 	run := *given
+	chosen := chosenKinds(t, run)
 	s := shape{Workers: 4, Fronts: 2, MaxHold: longHold}
 	if run.faults == 0 {
-		run.faults, s = shortFaults, shape{Workers: 3, Fronts: 2, MaxHold: shortHold}
+		run.faults, s = len(chosen), shape{Workers: 3, Fronts: 2, MaxHold: shortHold}
 	}
 	if run.seed == 0 {
 		run.seed = rand.Uint64()
 	}
-	chosen := chosenKinds(t, run)
 	dir, err := os.MkdirTemp("", "conclave-chaos-")
 	if err != nil {
 		t.Fatal(err)

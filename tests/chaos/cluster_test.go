@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -259,8 +260,7 @@ func (c *cluster) oddities() error {
 // origin serves the model by HTTP.
 type origin struct {
 	url  string
-	flip atomic.Bool // a bit of the next range
-	bad  atomic.Int64
+	flip atomic.Bool // a bit of the next tensors that it sends
 }
 
 func startOrigin(t *testing.T, n network, model string) *origin {
@@ -271,8 +271,11 @@ func startOrigin(t *testing.T, n network, model string) *origin {
 	}
 	o := &origin{url: "http://" + listener.Addr().String()}
 	files := http.FileServer(http.Dir(model))
+	tensors := firstTensor(t, filepath.Join(model, "model.safetensors"))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, ".safetensors") && r.Header.Get("Range") != "" {
+		var from int64
+		_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+		if err == nil && from >= tensors && strings.HasSuffix(r.URL.Path, ".safetensors") {
 			w = &flipper{ResponseWriter: w, origin: o}
 		}
 		files.ServeHTTP(w, r)
@@ -284,18 +287,32 @@ func startOrigin(t *testing.T, n network, model string) *origin {
 	return o
 }
 
+// firstTensor is where the header of a weight file ends.
+func firstTensor(t *testing.T, path string) int64 {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var header uint64
+	if err := binary.Read(file, binary.LittleEndian, &header); err != nil {
+		t.Fatal(err)
+	}
+	return 8 + int64(header)
+}
+
 // flipper flips a bit in the midst of a piece of the body, if the origin is to.
 type flipper struct {
 	http.ResponseWriter
 	origin *origin
 }
 
-// headerBytes: shorter pieces may be headers and samples, which are checked.
-const headerBytes = 8 << 10
+// sampleBytes: shorter pieces may be the samples that the fingerprint is made of.
+const sampleBytes = 8 << 10
 
 func (f *flipper) Write(b []byte) (int, error) {
-	if len(b) > headerBytes && f.origin.flip.CompareAndSwap(true, false) {
-		f.origin.bad.Add(1)
+	if len(b) > sampleBytes && f.origin.flip.CompareAndSwap(true, false) {
 		b = slices.Clone(b)
 		b[len(b)/2] ^= 0x40
 	}
