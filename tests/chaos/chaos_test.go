@@ -126,6 +126,7 @@ type harness struct {
 	busy     map[string]footprint // under it
 	outcomes []outcome
 	failures int
+	pulse    pulse
 }
 
 // prepare waits for a whole cluster, takes the undisturbed answers and the
@@ -145,6 +146,7 @@ func (h *harness) prepare() {
 	}
 	c.load.start(ctx)
 	h.t.Cleanup(c.load.stop)
+	h.t.Cleanup(h.pulse.start())
 	for range 3 {
 		if err = await(ctx, settling, c.load.progress()); err != nil {
 			h.t.Fatal(err)
@@ -168,6 +170,7 @@ func (h *harness) closeIdle() {
 func (h *harness) fault(f fault) {
 	ctx, c, l := h.t.Context(), h.cluster, h.cluster.load
 	_, _, endedBefore, _ := l.take()
+	h.pulse.take()
 	retries, hedges := h.totals(ctx)
 	c.aim(ctx, f)
 	began := time.Now()
@@ -191,13 +194,15 @@ func (h *harness) fault(f fault) {
 		}
 	}
 	gap, first, ended, wrong := l.take()
+	stall := h.pulse.take()
 	moreRetries, moreHedges := h.totals(ctx)
 	h.outcomes = append(h.outcomes, outcome{
-		fault: f, gap: gap, first: first, recovery: recovery, requests: ended - endedBefore,
-		retries: max(0, moreRetries-retries), hedges: max(0, moreHedges-hedges),
+		fault: f, gap: gap, first: first, recovery: recovery, stall: stall,
+		requests: ended - endedBefore,
+		retries:  max(0, moreRetries-retries), hedges: max(0, moreHedges-hedges),
 	})
-	h.t.Logf("%s fault %d: %v: pause %s, first token %s, whole again after %s",
-		began.UTC().Format("15:04:05.000"), f.Number, f, ms(gap), ms(first), ms(recovery))
+	h.t.Logf("%s fault %d: %v: pause %s, first token %s, whole again after %s, stall of the test %s",
+		began.UTC().Format("15:04:05.000"), f.Number, f, ms(gap), ms(first), ms(recovery), ms(stall))
 	h.judge(f, err, wrong)
 }
 
