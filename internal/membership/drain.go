@@ -85,9 +85,29 @@ func (c *Client) DeleteOrder(ctx context.Context, worker string, revision int64)
 	return nil
 }
 
+// maxOrderBytes bounds an order: it has four short fields.
+const maxOrderBytes = 4 << 10
+
+// putOrder takes over a worker's order. One that cannot be read counts as absent.
+func (o *observer) putOrder(id string, kv *mvccpb.KeyValue) {
+	order, err := decodeOrder(kv)
+	if _, there := o.state.Orders[id]; err == nil && !there && len(o.state.Orders) >= maxMembers {
+		err = fmt.Errorf("there are %d already", maxMembers)
+	}
+	if err != nil {
+		o.complain(string(kv.Key), err)
+		delete(o.state.Orders, id)
+		return
+	}
+	o.state.Orders[id] = order
+}
+
 // decodeOrder reads an order and holds it to what this version knows.
 func decodeOrder(kv *mvccpb.KeyValue) (Order, error) {
 	var o Order
+	if len(kv.Value) > maxOrderBytes {
+		return o, fmt.Errorf("order of %d bytes, allowed are %d", len(kv.Value), maxOrderBytes)
+	}
 	if err := json.Unmarshal(kv.Value, &o); err != nil {
 		return Order{}, err
 	}

@@ -165,13 +165,7 @@ func (o *observer) put(kv *mvccpb.KeyValue) {
 		putRecord(o, o.state.Coordinators, id, kv)
 	}
 	if id, ok := strings.CutPrefix(key, k.order("")); ok {
-		order, err := decodeOrder(kv)
-		if err != nil {
-			o.c.log.Warn("ignoring an order that cannot be read", "key", key, "err", err)
-			delete(o.state.Orders, id)
-			return
-		}
-		o.state.Orders[id] = order
+		o.putOrder(id, kv)
 	}
 }
 
