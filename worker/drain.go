@@ -34,7 +34,8 @@ func (w *Worker) obey(
 			w.setDraining(ctx, true)
 		case order.Do == membership.OrderLeave && order.Incarnation == w.id.Incarnation:
 			w.setDraining(ctx, true)
-			if done, how := mayLeave(w.id, w.planOf(state), state, order.Force); done {
+			plan, _ := w.planOf(state) // follow complains of a broken one
+			if done, how := mayLeave(w.id, plan, state, order.Force); done {
 				w.log.Info("leaving as ordered", "because", how)
 				w.fulfilled(order)
 				close(dismissed)
@@ -97,7 +98,8 @@ func (w *Worker) drain(ctx context.Context) {
 				w.log.Warn("leaving before all experts were handed over: the drain timeout is over")
 				return
 			}
-			if done, how := mayLeave(w.id, w.planOf(state), state, true); done {
+			plan, _ := w.planOf(state) // follow has complained of a broken one
+			if done, how := mayLeave(w.id, plan, state, true); done {
 				w.log.Info("leaving", "because", how)
 				return
 			}

@@ -45,7 +45,8 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			w.state.Store(&newer)
 		case <-again.C:
 		}
-		plan := w.planOf(state)
+		plan, err := w.planOf(state)
+		w.complain(err)
 		if plan == nil {
 			continue
 		}
@@ -97,22 +98,27 @@ func unregistered(epoch uint64, state membership.State, members []membership.Mem
 }
 
 // planOf decodes the plan of a state; nil if there is none for this worker's
-// checkpoint. A broken plan is reported and not followed, and neither is one that
-// is older than what was followed before: the registry has lost its history, and
-// who wrote it had not heard of everybody yet. A newer one comes.
-func (w *Worker) planOf(state membership.State) *shard.Plan {
+// checkpoint. A broken plan is not followed, and neither is one that is older than
+// what was followed before: the registry has lost its history, and who wrote it had
+// not heard of everybody yet. A newer one comes.
+func (w *Worker) planOf(state membership.State) (*shard.Plan, error) {
 	plan, err := decodePlan(state.Plan, w.id.Model, w.spec)
-	if err == nil {
-		w.brokenPlan = ""
-	} else if text := err.Error(); text != w.brokenPlan { // not with every other change
-		w.brokenPlan = text
+	if plan != nil && plan.Epoch < w.seat.Registration.Value().PlanEpoch {
+		return nil, nil
+	}
+	return plan, err
+}
+
+// complain says what is wrong with the registry's plan, once. Only follow calls it.
+func (w *Worker) complain(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != w.brokenPlan && err != nil { // not with every other change
 		w.log.Error("the registry holds a broken plan", "err", err)
 	}
-	if plan != nil && plan.Epoch < w.seat.Registration.Value().PlanEpoch {
-		w.log.Debug("the registry holds an old plan, waiting for a newer one", "epoch", plan.Epoch)
-		return nil
-	}
-	return plan
+	w.brokenPlan = text
 }
 
 // decodePlan reads a plan and holds it to the checkpoint; nil if data is nil
