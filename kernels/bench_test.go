@@ -24,7 +24,9 @@ func onPaths(run func(path string)) {
 
 // BenchmarkMatMul streams weights that few caches hold (for a few tokens), or reuses them (for many),
 // in two experts' shapes. Beside the means it reports the best iteration, which other work on the
-// processors disturbs least. BenchmarkMultiplyAdd has the most that a thread could do.
+// processors disturbs least, and its bytes per second as a part of what reading the same memory and
+// doing nothing else reaches, just before, on as many threads. BenchmarkMultiplyAdd has the most that
+// a thread could do.
 func BenchmarkMatMul(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, f := range allFormats {
@@ -47,7 +49,9 @@ func benchmarkMatMul(b *testing.B, r *rand.Rand, all Matrix, rows, n, threads in
 	pool := NewPool(threads)
 	defer pool.Close()
 	x, dst := draw(r, n*all.Cols, tame), make([]float32, n*rows)
-	b.SetBytes(int64(all.Format.Bytes(rows * all.Cols)))
+	bytes := rows * all.Format.Bytes(all.Cols)
+	read := readRate(all.Data, pool)
+	b.SetBytes(int64(bytes))
 	b.ReportAllocs()
 	best := time.Hour
 	for at := 0; b.Loop(); at += rows {
@@ -62,6 +66,7 @@ func benchmarkMatMul(b *testing.B, r *rand.Rand, all Matrix, rows, n, threads in
 	b.ReportMetric(flops/1e9*float64(b.N)/b.Elapsed().Seconds(), "GFLOP/s")
 	b.ReportMetric(flops/1e9/best.Seconds(), "best-GFLOP/s")
 	b.ReportMetric(best.Seconds()*1e6, "best-µs")
+	b.ReportMetric(float64(bytes)/best.Seconds()/read, "of-read")
 }
 
 // BenchmarkMulTransposed is one head's query on its way to the space of the latent cache.

@@ -71,6 +71,7 @@ func bitsTable() string {
 	rowBits(r, line)
 	quantisedBits(r, line)
 	cachedBits(r, line)
+	quantBits(r, line)
 	return out.String()
 }
 
@@ -215,6 +216,20 @@ func cachedBits(r *rand.Rand, line func(string, []float32)) {
 			first, second := states[0], acc[dv:2*dv]
 			first.Merge(acc[:dv], states[1], second)
 			line(fmt.Sprintf("attend %v %v", f, widths), append(acc, first.Max, first.Sum))
+		}
+	}
+}
+
+func quantBits(r *rand.Rand, line func(string, []float32)) {
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, f := range []Format{Q8, Q4} {
+		for _, cols := range []int{64, 80, 203} {
+			const n, rows = 7, 11
+			w := Matrix{Format: f, Rows: rows, Cols: cols, Data: drawQuants(r, rows, cols, f, exact)}
+			dst := make([]float32, n*rows)
+			pool.MatMul(dst, draw(r, n*cols, exact), n, w)
+			line(fmt.Sprintf("matmul %v cols=%d", f, cols), dst)
 		}
 	}
 }

@@ -12,11 +12,13 @@
 //     package has these bits, whichever path, tile, batch or thread computed it.
 //   - Same bits on every machine. The fast paths agree bit for bit with the plain Go twin, and the
 //     twin rounds explicitly wherever a compiler may fuse x*y+z. (NaNs agree in being NaN.)
+//   - What Quantize makes of a matrix depends on its values alone.
 //   - A product of quantised weights has the bits of the product of their float32 values: each is
 //     scaled, with one rounding at most, before it is multiplied. Not so keys and values in I8:
 //     their scale is one for a position, and multiplies the finished product (see AttendQueries).
 //   - A query's attention has the bits of the query alone, however many share a pass over a page.
 //   - Weights, keys and values are read in place, at any alignment, and never beyond the row.
+//   - A matrix's Owner is reachable while a function of the package works with the matrix.
 //   - Nothing here allocates, except what makes something New.
 //   - Wrong lengths are the caller's bug and panic with a constant message.
 //

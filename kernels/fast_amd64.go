@@ -74,7 +74,7 @@ type operands struct {
 	wStride        int
 	blocks         int      // of 16 columns
 	scales         *float32 // E4M3: one for each 8 blocks, the same for all rows of the tile
-	exponents      *byte    // MXFP4: one for each 2 blocks
+	exponents      *byte    // MXFP4: one for each 2 blocks; Q8 and Q4: see beforeScale
 	exponentStride int
 	xTail          int // where the block of the tile's first token is in tailBlocks
 }
@@ -124,6 +124,8 @@ func mulTiles(dst []float32, dstStride int, x []float32, tokens int, w *Matrix, 
 			o.scales = &w.scales(r)[0]
 		case MXFP4:
 			o.exponents = &w.exponents(r)[0]
+		case Q8, Q4:
+			o.exponents, o.exponentStride = w.beforeScale(r, 0), o.wStride
 		}
 		if tail != nil {
 			tail.decode(w, r, n)
@@ -159,6 +161,10 @@ func mulTile(f Format, tokens, rows int, operands, tail *byte) {
 		mul3x2(f, operands, tail)
 	case tokens == 2:
 		mul2x2(f, operands, tail)
+	case rows > 1 && wide && f == Q8:
+		mul1x4Q8AVX512(operands, tail)
+	case rows > 1 && wide && f == Q4:
+		mul1x4Q4AVX512(operands, tail)
 	case rows > 1:
 		mul1x4(f, operands, tail)
 	default:
@@ -178,6 +184,10 @@ func mul3x2(f Format, operands, tail *byte) {
 		mul3x2E4M3(operands, tail)
 	case MXFP4:
 		mul3x2MXFP4(operands, tail)
+	case Q8:
+		mul3x2Q8(operands, tail)
+	case Q4:
+		mul3x2Q4(operands, tail)
 	}
 }
 
@@ -193,6 +203,10 @@ func mul2x2(f Format, operands, tail *byte) {
 		mul2x2E4M3(operands, tail)
 	case MXFP4:
 		mul2x2MXFP4(operands, tail)
+	case Q8:
+		mul2x2Q8(operands, tail)
+	case Q4:
+		mul2x2Q4(operands, tail)
 	}
 }
 
@@ -208,6 +222,10 @@ func mul1x4(f Format, operands, tail *byte) {
 		mul1x4E4M3(operands, tail)
 	case MXFP4:
 		mul1x4MXFP4(operands, tail)
+	case Q8:
+		mul1x4Q8(operands, tail)
+	case Q4:
+		mul1x4Q4(operands, tail)
 	}
 }
 
@@ -223,6 +241,10 @@ func mul1x1(f Format, operands, tail *byte) {
 		mul1x1E4M3(operands, tail)
 	case MXFP4:
 		mul1x1MXFP4(operands, tail)
+	case Q8:
+		mul1x1Q8(operands, tail)
+	case Q4:
+		mul1x1Q4(operands, tail)
 	}
 }
 
@@ -232,7 +254,7 @@ func decodeFast(dst []float32, w *Matrix, r, from, ahead int) {
 	whole := len(dst) / lanes * lanes
 	if whole > 0 {
 		var o operands
-		o.dst, o.w = &dst[0], &w.Data[r*w.stride()+w.Format.Bytes(from)]
+		o.dst, o.w = &dst[0], &w.Data[r*w.stride()+w.quantsAt(from)]
 		o.wStride, o.blocks = ahead*w.stride(), whole/lanes
 		p := (*byte)(unsafe.Pointer(&o))
 		switch w.Format {
@@ -248,9 +270,35 @@ func decodeFast(dst []float32, w *Matrix, r, from, ahead int) {
 		case MXFP4:
 			o.exponents = &w.exponents(r)[from/exponentGroup]
 			decodeMXFP4AVX2(p)
+		case Q8, Q4:
+			o.exponents = w.beforeScale(r, from)
+			decodeQuantsFast(w.Format, p)
 		}
 	}
 	if whole < len(dst) {
 		w.decodeGeneric(dst[whole:], r, from+whole)
 	}
+}
+
+func decodeQuantsFast(f Format, operands *byte) {
+	switch {
+	case f == Q8 && wide:
+		decodeQ8AVX512(operands)
+	case f == Q8:
+		decodeQ8AVX2(operands)
+	case wide:
+		decodeQ4AVX512(operands)
+	default:
+		decodeQ4AVX2(operands)
+	}
+}
+
+// beforeScale points at the two bytes before the scale, in row r of Q8 or Q4, of column from: the
+// assembly reads scales by four bytes.
+func (m *Matrix) beforeScale(r, from int) *byte {
+	return &m.Data[r*m.stride()+m.Format.quantBytes(m.Cols)+from/quantGroup*quantScale-quantScale]
+}
+
+func errorQ4Fast(group *[quantGroup]float32, scale float32) float32 {
+	return errorQ4AVX2(&group[0], scale)
 }

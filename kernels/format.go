@@ -16,14 +16,19 @@ const (
 	E4M3                // sign, 4 exponent bits of bias 7, 3 bits; scaled by blocks of 128×128
 	MXFP4               // sign, 2 exponent bits of bias 1, 1 bit; scaled by groups of 32 columns
 	I8                  // two's complement, scaled by position; of a KV cache only
+	Q8                  // two's complement of 8 bits, scaled by groups of 32 columns
+	Q4                  // 4 bits that stand for -8 to 7, scaled by groups of 32 columns
 )
 
 const (
 	scaleBlock    = 128 // rows and columns under one scale of E4M3
 	exponentGroup = 32  // columns under one exponent of MXFP4
+	quantGroup    = 32  // columns under one scale of Q8 and Q4
+	quantScale    = 2   // bytes of that scale
 )
 
-// Bytes returns the bytes of n consecutive elements.
+// Bytes returns the bytes of n consecutive elements: of Q8 and Q4, whose rows hold their scales,
+// those of a row of n.
 func (f Format) Bytes(n int) int {
 	switch f {
 	case F32:
@@ -34,6 +39,8 @@ func (f Format) Bytes(n int) int {
 		return n
 	case MXFP4:
 		return n / 2
+	case Q8, Q4:
+		return f.quantBytes(n) + quantGroups(n)*quantScale
 	}
 	panic("kernels: Bytes of an unknown format")
 }
@@ -53,6 +60,10 @@ func (f Format) String() string {
 		return "MXFP4"
 	case I8:
 		return "I8"
+	case Q8:
+		return "Q8"
+	case Q4:
+		return "Q4"
 	}
 	return "unknown format"
 }

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var allFormats = []Format{F32, BF16, F16, E4M3, MXFP4}
+var allFormats = []Format{F32, BF16, F16, E4M3, MXFP4, Q8, Q4}
 
 // sameBits says whether a and b are the same float32, or both NaN.
 func sameBits(a, b float32) bool {
@@ -61,18 +61,19 @@ func drawMatrix(r *rand.Rand, f Format, rows, cols int, kind func(*rand.Rand) fl
 	if f == MXFP4 {
 		cols -= cols % exponentGroup
 	}
-	m := Matrix{Format: f, Rows: rows, Cols: cols, Data: drawWeights(r, rows*cols, f, kind)}
+	m := Matrix{Format: f, Rows: rows, Cols: cols}
+	if f != Q8 && f != Q4 {
+		m.Data = drawWeights(r, rows*cols, f, kind)
+	}
 	switch f {
+	case Q8, Q4:
+		m.Data = drawQuants(r, rows, cols, f, kind)
 	case E4M3:
 		m.First = r.IntN(200)
 		blocks := (m.First + rows + scaleBlock - 1) / scaleBlock * ((cols + scaleBlock - 1) / scaleBlock)
 		m.Scales = make([]float32, blocks)
 		for i := range m.Scales {
-			s := kind(r)
-			for math.Abs(float64(s)) >= 0x1p120 {
-				s = kind(r)
-			}
-			m.Scales[i] = s
+			m.Scales[i] = drawScale(r, kind)
 		}
 	case MXFP4:
 		m.Exponents = make([]byte, rows*cols/exponentGroup)
@@ -81,6 +82,30 @@ func drawMatrix(r *rand.Rand, f Format, rows, cols int, kind func(*rand.Rand) fl
 		}
 	}
 	return m
+}
+
+// drawScale returns a scale that the package's contract allows.
+func drawScale(r *rand.Rand, kind func(*rand.Rand) float32) float32 {
+	s := kind(r)
+	for math.Abs(float64(s)) >= 0x1p120 {
+		s = kind(r)
+	}
+	return s
+}
+
+// drawQuants returns rows of Q8 or Q4.
+func drawQuants(r *rand.Rand, rows, cols int, f Format, kind func(*rand.Rand) float32) []byte {
+	var data []byte
+	for range rows {
+		for range f.Bytes(cols) - 2*((cols+31)/32) {
+			data = append(data, byte(r.Uint32()))
+		}
+		for range (cols + 31) / 32 {
+			bits := math.Float32bits(drawScale(r, kind))
+			data = append(data, byte(bits>>16), byte(bits>>24))
+		}
+	}
+	return data
 }
 
 // spread moves the rows of a matrix apart, with nothing behind the last row.

@@ -1,5 +1,7 @@
 package kernels
 
+import "runtime"
+
 // MatMul computes dst [n, w.Rows] = x [n, w.Cols] · wᵀ on all threads of the pool: dst[t][r] is the
 // canonical dot product of x[t] and row r of w, plus r's bias, whatever the tiles. It allocates
 // nothing.
@@ -11,6 +13,7 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 	p.product = newProduct(dst, x, n, w)
 	p.Run(p.product.tiles(), &p.product)
 	p.product = product{}
+	runtime.KeepAlive(w.Owner)
 }
 
 // Mul is MatMul on the calling thread alone, for use inside a Job.
@@ -23,6 +26,7 @@ func Mul(dst, x []float32, n int, w Matrix) {
 	for item := range m.tiles() {
 		m.Do(item, 0)
 	}
+	runtime.KeepAlive(w.Owner)
 }
 
 func checkMatMul(dst, x []float32, n int, w Matrix) {

@@ -38,9 +38,29 @@ func weight(m Matrix, r, c int) float32 {
 		}
 		return float32(math.Ldexp(v, int(e)-127))
 	}
+	if m.Format == Q8 || m.Format == Q4 {
+		return quantised(m.Format, row, c, m.Cols)
+	}
 	var v [1]float32
 	Decode(v[:], row[m.Format.Bytes(c):], m.Format)
 	return v[0]
+}
+
+// quantised is column c of a row of Q8 or Q4.
+func quantised(f Format, row []byte, c, cols int) float32 {
+	groups, g, i := (cols+31)/32, c/32, c%32
+	size := map[Format]int{Q8: 32, Q4: 16}[f]
+	bits := row[groups*size+2*g:]
+	scale := float64(math.Float32frombits(uint32(bits[0])<<16 | uint32(bits[1])<<24))
+	q := row[g*size:][:size]
+	if f == Q8 {
+		return float32(float64(int8(q[i])) * scale)
+	}
+	nibble := q[i%16] & 15
+	if i >= 16 {
+		nibble = q[i%16] >> 4
+	}
+	return float32(float64(nibble)*scale - 8*scale)
 }
 
 // e4m3Value is the value of a code, by the definition of the format; a NaN code is ±480, which is
@@ -83,8 +103,8 @@ func TestMatMul(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	pool := NewPool(3)
 	defer pool.Close()
-	for round := range 750 {
-		f, kind := allFormats[round%5], kinds[round/5%3]
+	for round := range 1050 {
+		f, kind := allFormats[round%len(allFormats)], kinds[round/len(allFormats)%3]
 		n, rows, cols := r.IntN(14), r.IntN(18), r.IntN(100)
 		if round%7 == 0 {
 			cols += r.IntN(600) // more than a panel has
@@ -150,7 +170,8 @@ func TestUnderflowKeepsItsSign(t *testing.T) {
 			x[i] = -0x1p-149
 		}
 		quarter := map[Format][]byte{F32: {0, 0, 0x80, 0x3e}, BF16: {0x80, 0x3e}, F16: {0, 0x34},
-			E4M3: {0x28}, MXFP4: {0x11}}
+			E4M3: {0x28}, MXFP4: {0x11},
+			Q8: {1}, Q4: {0x99}}
 		for _, f := range allFormats {
 			if f == MXFP4 && cols != exponentGroup {
 				continue
@@ -158,6 +179,11 @@ func TestUnderflowKeepsItsSign(t *testing.T) {
 			w := Matrix{Format: f, Rows: rows, Cols: cols, Scales: []float32{1},
 				Exponents: bytes.Repeat([]byte{126}, rows)}
 			w.Data = bytes.Repeat(quarter[f], f.Bytes(rows*cols)/len(quarter[f]))
+			if f == Q8 || f == Q4 {
+				groups := (cols + 31) / 32
+				row := bytes.Repeat(quarter[f], f.Bytes(cols)-2*groups)
+				w.Data = bytes.Repeat(append(row, bytes.Repeat(quarter[BF16], groups)...), rows)
+			}
 			dst := make([]float32, n*rows)
 			onPaths(func(path string) {
 				pool.MatMul(dst, x, n, w)
@@ -212,6 +238,7 @@ func TestWrongShapesPanic(t *testing.T) {
 	ok := Matrix{Format: BF16, Rows: 2, Cols: 3, Data: make([]byte, 12)}
 	e4m3 := Matrix{Format: E4M3, Rows: 2, Cols: 130, Data: make([]byte, 260), Scales: make([]float32, 2)}
 	mxfp4 := Matrix{Format: MXFP4, Rows: 2, Cols: 32, Data: make([]byte, 32), Exponents: make([]byte, 2)}
+	q8 := Matrix{Format: Q8, Rows: 2, Cols: 33, Data: make([]byte, 2*68)}
 	pool := NewPool(1)
 	defer pool.Close()
 	floats := func(n int) []float32 { return make([]float32, n) }
@@ -239,6 +266,8 @@ func TestWrongShapesPanic(t *testing.T) {
 		changed(mxfp4, func(m *Matrix) { m.ExponentStride = 2 }),
 		changed(mxfp4, func(m *Matrix) { m.ExponentStride = -1 }),
 		changed(mxfp4, func(m *Matrix) { m.Cols = 31 }),
+		changed(q8, func(m *Matrix) { m.Data = m.Data[:2*68-1] }),
+		changed(q8, func(m *Matrix) { m.Format = I8 }),
 		func() { ok.Slice(1, 3) },
 		func() { ok.Slice(-1, 1) },
 		func() { ok.Slice(2, 1) },

@@ -1,5 +1,7 @@
 package kernels
 
+import "runtime"
+
 // Matrix is a read-only view of stored weights [Rows, Cols], little-endian, at any alignment. The
 // fields after Data are zero where a format or a layer has no use for them.
 type Matrix struct {
@@ -25,8 +27,21 @@ type Matrix struct {
 	Exponents      []byte
 	ExponentStride int // bytes from row to row; 0 means that they are dense
 
+	// A row of Q8 or Q4 holds its quants, by whole groups of 32 columns, and then a scale for each
+	// group g, the upper half s[g] of a float32. A group of Q8 is 32 bytes, in the order of the
+	// columns; of Q4 16, of which byte i holds column i in its low half, and 16+i in its high half:
+	//
+	//	Q8: W[r,c] = int8(q[c]) * s[c/32]             Q4: W[r,c] = q[c] * s[c/32] - 8 * s[c/32]
+	//
+	// Nothing is rounded in this. Scales are below 2^120 in magnitude. What the quants of columns
+	// beyond the last are does not matter.
+
 	// Bias [Rows] is added by MatMul to the finished dot products; nil means none.
 	Bias []float32
+
+	// Owner, if not nil, is what keeps the memory behind Data mapped: that may go when nothing refers
+	// to Owner any more. Every function of the package that takes a Matrix refers to it to the end.
+	Owner any
 }
 
 // Row returns the bytes of row r.
@@ -90,7 +105,7 @@ func (m *Matrix) exponents(r int) []byte {
 
 // check panics unless the matrix has all the bytes that its shape promises: the assembly trusts it.
 func (m *Matrix) check() {
-	if m.Format > MXFP4 {
+	if m.Format > MXFP4 && m.Format != Q8 && m.Format != Q4 {
 		panic("kernels: matrix of an unknown format")
 	}
 	if m.Rows < 0 || m.Cols < 0 {
@@ -130,6 +145,7 @@ func DecodeRow(dst []float32, m Matrix, r int) {
 		panic("kernels: DecodeRow needs a row of the matrix and len(dst) = Cols")
 	}
 	m.decode(dst, r, 0)
+	runtime.KeepAlive(m.Owner)
 }
 
 // decode writes len(dst) weights of row r from column from on, a multiple of 128.
@@ -159,6 +175,8 @@ func (m *Matrix) decodeGeneric(dst []float32, r, from int) {
 			decodeMXFP4(dst[:n], row[from/2:], exponents[from/exponentGroup])
 			dst, from = dst[n:], from+n
 		}
+	case Q8, Q4:
+		m.decodeQuants(dst, row, from)
 	default:
 		Decode(dst, row[m.Format.Bytes(from):], m.Format)
 	}
@@ -190,4 +208,5 @@ func MulTransposed(dst, y []float32, m Matrix) {
 			addWeighted(part, y[r:r+n], block[:], cols)
 		}
 	}
+	runtime.KeepAlive(m.Owner)
 }

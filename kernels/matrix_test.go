@@ -77,8 +77,8 @@ func TestExponents(t *testing.T) {
 // and values of every kind.
 func TestDecodeRowAndMulTransposed(t *testing.T) {
 	r := rand.New(rand.NewPCG(41, 42))
-	for round := range 300 {
-		f, kind := allFormats[round%5], kinds[round/5%3]
+	for round := range 420 {
+		f, kind := allFormats[round%len(allFormats)], kinds[round/len(allFormats)%3]
 		m := drawMatrix(r, f, r.IntN(40), r.IntN(300), kind)
 		if round%2 == 0 {
 			m = spread(r, m)
@@ -121,7 +121,7 @@ func TestDequantised(t *testing.T) {
 	r := rand.New(rand.NewPCG(43, 44))
 	pool := NewPool(2)
 	defer pool.Close()
-	for _, f := range []Format{E4M3, MXFP4} {
+	for _, f := range []Format{E4M3, MXFP4, Q8, Q4} {
 		for _, n := range []int{1, 2, 3, 7, 10} {
 			m := drawMatrix(r, f, 270, 416, tame)
 			m.Bias = draw(r, m.Rows, tame)
@@ -174,7 +174,7 @@ func TestBeyondTheContract(t *testing.T) {
 func TestSlice(t *testing.T) {
 	r := rand.New(rand.NewPCG(47, 48))
 	for round := range 200 {
-		whole := drawMatrix(r, allFormats[round%5], 1+r.IntN(600), 1+r.IntN(200), tame)
+		whole := drawMatrix(r, allFormats[round%len(allFormats)], 1+r.IntN(600), 1+r.IntN(200), tame)
 		if round%2 == 0 {
 			whole = spread(r, whole)
 		}

@@ -147,6 +147,91 @@ func mul3x2MXFP4(operands *byte, tail *byte)
 //go:noescape
 func decodeMXFP4AVX2(operands *byte)
 
+// mul1x1Q8 is the product of 1 × 1 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x1Q8(operands *byte, tail *byte)
+
+// mul1x4Q8 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4Q8(operands *byte, tail *byte)
+
+// mul2x2Q8 is the product of 2 × 2 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x2Q8(operands *byte, tail *byte)
+
+// mul3x2Q8 is the product of 3 × 2 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x2Q8(operands *byte, tail *byte)
+
+// decodeQ8AVX2 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeQ8AVX2(operands *byte)
+
+// mul1x1Q4 is the product of 1 × 1 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x1Q4(operands *byte, tail *byte)
+
+// mul1x4Q4 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4Q4(operands *byte, tail *byte)
+
+// mul2x2Q4 is the product of 2 × 2 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x2Q4(operands *byte, tail *byte)
+
+// mul3x2Q4 is the product of 3 × 2 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x2Q4(operands *byte, tail *byte)
+
+// decodeQ4AVX2 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeQ4AVX2(operands *byte)
+
+// mul1x4Q8AVX512 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4Q8AVX512(operands *byte, tail *byte)
+
+// decodeQ8AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeQ8AVX512(operands *byte)
+
+// mul1x4Q4AVX512 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4Q4AVX512(operands *byte, tail *byte)
+
+// decodeQ4AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeQ4AVX512(operands *byte)
+
+// errorQ4AVX2 is errorQ4 of 32 weights.
+//
+//go:noescape
+func errorQ4AVX2(group *float32, scale float32) float32
+
 // add1x4AVX2 adds the products of 1 tokens and the 4 rows of a panel at w to lanes
 // [1,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
 // Strides and steps are in bytes.

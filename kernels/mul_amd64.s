@@ -12,6 +12,88 @@ DATA widenBF16<>+24(SB)/4, $0x0d0c8080
 DATA widenBF16<>+28(SB)/4, $0x0f0e8080
 GLOBL widenBF16<>(SB), RODATA|NOPTR, $32
 
+DATA maskScaleQ8<>+0(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+4(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+8(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+12(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+16(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+20(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+24(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+28(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+32(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+36(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+40(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+44(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+48(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+52(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+56(SB)/4, $0xffff0000
+DATA maskScaleQ8<>+60(SB)/4, $0xffff0000
+GLOBL maskScaleQ8<>(SB), RODATA|NOPTR, $64
+
+DATA maskScaleQ4<>+0(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+4(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+8(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+12(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+16(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+20(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+24(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+28(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+32(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+36(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+40(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+44(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+48(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+52(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+56(SB)/4, $0xffff0000
+DATA maskScaleQ4<>+60(SB)/4, $0xffff0000
+GLOBL maskScaleQ4<>(SB), RODATA|NOPTR, $64
+
+DATA lowQ4<>+0(SB)/4, $0x0000000f
+DATA lowQ4<>+4(SB)/4, $0x0000000f
+DATA lowQ4<>+8(SB)/4, $0x0000000f
+DATA lowQ4<>+12(SB)/4, $0x0000000f
+DATA lowQ4<>+16(SB)/4, $0x0000000f
+DATA lowQ4<>+20(SB)/4, $0x0000000f
+DATA lowQ4<>+24(SB)/4, $0x0000000f
+DATA lowQ4<>+28(SB)/4, $0x0000000f
+GLOBL lowQ4<>(SB), RODATA|NOPTR, $32
+
+DATA minusEightQ4<>+0(SB)/4, $0xc1000000
+DATA minusEightQ4<>+4(SB)/4, $0xc1000000
+DATA minusEightQ4<>+8(SB)/4, $0xc1000000
+DATA minusEightQ4<>+12(SB)/4, $0xc1000000
+DATA minusEightQ4<>+16(SB)/4, $0xc1000000
+DATA minusEightQ4<>+20(SB)/4, $0xc1000000
+DATA minusEightQ4<>+24(SB)/4, $0xc1000000
+DATA minusEightQ4<>+28(SB)/4, $0xc1000000
+DATA minusEightQ4<>+32(SB)/4, $0xc1000000
+DATA minusEightQ4<>+36(SB)/4, $0xc1000000
+DATA minusEightQ4<>+40(SB)/4, $0xc1000000
+DATA minusEightQ4<>+44(SB)/4, $0xc1000000
+DATA minusEightQ4<>+48(SB)/4, $0xc1000000
+DATA minusEightQ4<>+52(SB)/4, $0xc1000000
+DATA minusEightQ4<>+56(SB)/4, $0xc1000000
+DATA minusEightQ4<>+60(SB)/4, $0xc1000000
+GLOBL minusEightQ4<>(SB), RODATA|NOPTR, $64
+
+DATA quantsQ4<>+0(SB)/4, $0x00000000
+DATA quantsQ4<>+4(SB)/4, $0x3f800000
+DATA quantsQ4<>+8(SB)/4, $0x40000000
+DATA quantsQ4<>+12(SB)/4, $0x40400000
+DATA quantsQ4<>+16(SB)/4, $0x40800000
+DATA quantsQ4<>+20(SB)/4, $0x40a00000
+DATA quantsQ4<>+24(SB)/4, $0x40c00000
+DATA quantsQ4<>+28(SB)/4, $0x40e00000
+DATA quantsQ4<>+32(SB)/4, $0x41000000
+DATA quantsQ4<>+36(SB)/4, $0x41100000
+DATA quantsQ4<>+40(SB)/4, $0x41200000
+DATA quantsQ4<>+44(SB)/4, $0x41300000
+DATA quantsQ4<>+48(SB)/4, $0x41400000
+DATA quantsQ4<>+52(SB)/4, $0x41500000
+DATA quantsQ4<>+56(SB)/4, $0x41600000
+DATA quantsQ4<>+60(SB)/4, $0x41700000
+GLOBL quantsQ4<>(SB), RODATA|NOPTR, $64
+
 DATA maskE4M3<>+0(SB)/4, $0xbf80bf80
 DATA maskE4M3<>+4(SB)/4, $0xbf80bf80
 DATA maskE4M3<>+8(SB)/4, $0xbf80bf80
@@ -2859,6 +2941,1850 @@ groups:
 	JNZ          groups
 	VZEROUPPER
 	RET
+
+// func mul1x1Q8(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·mul1x1Q8(SB), NOSPLIT, $0-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   48(DX), DX
+	TESTQ  DX, DX
+	JZ     tail
+	MOVQ   operands+0(FP), BX
+	MOVQ   64(BX), BX
+
+groups:
+	VPBROADCASTD (BX), Y2
+	VPAND        maskScaleQ8<>+0(SB), Y2, Y2
+	VMOVDQU      Y2, Y2
+	VMOVUPS      (AX), Y3
+	VPMOVSXBD    (CX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VMOVUPS      32(AX), Y3
+	VPMOVSXBD    8(CX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y3, Y1
+	DECQ         DX
+	JZ           looped
+	VMOVUPS      64(AX), Y3
+	VPMOVSXBD    16(CX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VMOVUPS      96(AX), Y3
+	VPMOVSXBD    24(CX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         $+2, BX
+	ADDQ         $+128, AX
+	ADDQ         $+32, CX
+	DECQ         DX
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Y2
+	VFMADD231PS (AX), Y2, Y0
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS 32(AX), Y2, Y1
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VZEROUPPER
+	RET
+
+// func mul1x4Q8(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul1x4Q8(SB), NOSPLIT, $0-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   40(DX), DX
+	LEAQ   (DX)(DX*2), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   CX, DI
+	LEAQ   (DI)(DX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+	LEAQ   (R9)(R9*2), R10
+
+groups:
+	VPBROADCASTD (R8), Y8
+	VPAND        maskScaleQ8<>+0(SB), Y8, Y8
+	VMOVDQU      Y8, Y8
+	VPBROADCASTD (R8)(R9*1), Y9
+	VPAND        maskScaleQ8<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, Y9
+	VPBROADCASTD (R8)(R9*2), Y10
+	VPAND        maskScaleQ8<>+0(SB), Y10, Y10
+	VMOVDQU      Y10, Y10
+	VPBROADCASTD (R8)(R10*1), Y11
+	VPAND        maskScaleQ8<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, Y11
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(DX*1)
+	PREFETCHT1   (DI)(DX*2)
+	PREFETCHT1   (DI)(BX*1)
+	VMOVUPS      (AX), Y12
+	VPMOVSXBD    (CX), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y8, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VPMOVSXBD    (CX)(DX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y9, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VPMOVSXBD    (CX)(DX*2), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y10, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VPMOVSXBD    (CX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y11, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMOVUPS      32(AX), Y12
+	VPMOVSXBD    8(CX), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y8, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VPMOVSXBD    8(CX)(DX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y9, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y3
+	VPMOVSXBD    8(CX)(DX*2), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y10, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y5
+	VPMOVSXBD    8(CX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y11, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y7
+	DECQ         SI
+	JZ           looped
+	VMOVUPS      64(AX), Y12
+	VPMOVSXBD    16(CX), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y8, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VPMOVSXBD    16(CX)(DX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y9, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VPMOVSXBD    16(CX)(DX*2), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y10, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VPMOVSXBD    16(CX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y11, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMOVUPS      96(AX), Y12
+	VPMOVSXBD    24(CX), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       Y8, Y13, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VPMOVSXBD    24(CX)(DX*1), Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y9, Y8, Y8
+	VFMADD231PS  Y8, Y12, Y3
+	VPMOVSXBD    24(CX)(DX*2), Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y10, Y8, Y8
+	VFMADD231PS  Y8, Y12, Y5
+	VPMOVSXBD    24(CX)(BX*1), Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y11, Y8, Y8
+	VFMADD231PS  Y8, Y12, Y7
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+32, CX
+	ADDQ         $+32, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Y8
+	VFMADD231PS (AX), Y8, Y0
+	VFMADD231PS 64(AX), Y8, Y2
+	VFMADD231PS 128(AX), Y8, Y4
+	VFMADD231PS 192(AX), Y8, Y6
+	VMOVUPS     32(CX), Y8
+	VFMADD231PS 32(AX), Y8, Y1
+	VFMADD231PS 96(AX), Y8, Y3
+	VFMADD231PS 160(AX), Y8, Y5
+	VFMADD231PS 224(AX), Y8, Y7
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, 8(AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 12(AX)
+	VZEROUPPER
+	RET
+
+// func mul2x2Q8(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul2x2Q8(SB), NOSPLIT, $0-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   24(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   32(DX), DX
+	MOVQ   operands+0(FP), BX
+	MOVQ   40(BX), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   DX, DI
+	LEAQ   (DI)(BX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+
+groups:
+	VPBROADCASTD (R8), Y8
+	VPAND        maskScaleQ8<>+0(SB), Y8, Y8
+	VMOVDQU      Y8, Y8
+	VPBROADCASTD (R8)(R9*1), Y9
+	VPAND        maskScaleQ8<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, Y9
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(BX*1)
+	VPMOVSXBD    (DX), Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y8, Y10, Y10
+	VPMOVSXBD    (DX)(BX*1), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y9, Y11, Y11
+	VMOVUPS      (AX), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y2
+	VMOVUPS      (AX)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y6
+	VPMOVSXBD    8(DX), Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y8, Y10, Y10
+	VPMOVSXBD    8(DX)(BX*1), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y9, Y11, Y11
+	VMOVUPS      32(AX), Y12
+	VFMADD231PS  Y10, Y12, Y1
+	VFMADD231PS  Y11, Y12, Y3
+	VMOVUPS      32(AX)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y5
+	VFMADD231PS  Y11, Y12, Y7
+	DECQ         SI
+	JZ           looped
+	VPMOVSXBD    16(DX), Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y8, Y10, Y10
+	VPMOVSXBD    16(DX)(BX*1), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y9, Y11, Y11
+	VMOVUPS      64(AX), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y2
+	VMOVUPS      64(AX)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y6
+	VPMOVSXBD    24(DX), Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y8, Y10, Y10
+	VPMOVSXBD    24(DX)(BX*1), Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y9, Y8, Y8
+	VMOVUPS      96(AX), Y9
+	VFMADD231PS  Y10, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      96(AX)(CX*1), Y9
+	VFMADD231PS  Y10, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y7
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+32, DX
+	ADDQ         $+32, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (AX), Y8
+	VMOVUPS     64(AX), Y9
+	VMOVUPS     (CX), Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y2
+	VMOVUPS     64(CX), Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y6
+	VMOVUPS     32(AX), Y8
+	VMOVUPS     96(AX), Y9
+	VMOVUPS     32(CX), Y10
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y9, Y10, Y3
+	VMOVUPS     96(CX), Y10
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y9, Y10, Y7
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, (AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 4(AX)
+	VZEROUPPER
+	RET
+
+// func mul3x2Q8(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul3x2Q8(SB), NOSPLIT, $64-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   24(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   32(DX), DX
+	MOVQ   operands+0(FP), BX
+	MOVQ   40(BX), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   DX, DI
+	LEAQ   (DI)(BX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+
+groups:
+	VPBROADCASTD (R8), Y12
+	VPAND        maskScaleQ8<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, (SP)
+	VPBROADCASTD (R8)(R9*1), Y12
+	VPAND        maskScaleQ8<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, 32(SP)
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(BX*1)
+	VPMOVSXBD    (DX), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (SP), Y12, Y12
+	VPMOVSXBD    (DX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(SP), Y13, Y13
+	VMOVUPS      (AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      (AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VMOVUPS      (AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y10
+	VPMOVSXBD    8(DX), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (SP), Y12, Y12
+	VPMOVSXBD    8(DX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(SP), Y13, Y13
+	VMOVUPS      32(AX), Y14
+	VFMADD231PS  Y12, Y14, Y1
+	VFMADD231PS  Y13, Y14, Y3
+	VMOVUPS      32(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y13, Y14, Y7
+	VMOVUPS      32(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y9
+	VFMADD231PS  Y13, Y14, Y11
+	DECQ         SI
+	JZ           looped
+	VPMOVSXBD    16(DX), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (SP), Y12, Y12
+	VPMOVSXBD    16(DX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(SP), Y13, Y13
+	VMOVUPS      64(AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      64(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VMOVUPS      64(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y10
+	VPMOVSXBD    24(DX), Y12
+	VCVTDQ2PS    Y12, Y12
+	VMULPS       (SP), Y12, Y12
+	VPMOVSXBD    24(DX)(BX*1), Y13
+	VCVTDQ2PS    Y13, Y13
+	VMULPS       32(SP), Y13, Y13
+	VMOVUPS      96(AX), Y14
+	VFMADD231PS  Y12, Y14, Y1
+	VFMADD231PS  Y13, Y14, Y3
+	VMOVUPS      96(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y13, Y14, Y7
+	VMOVUPS      96(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y9
+	VFMADD231PS  Y13, Y14, Y11
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+32, DX
+	ADDQ         $+32, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (AX), Y12
+	VMOVUPS     64(AX), Y13
+	VMOVUPS     (CX), Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y2
+	VMOVUPS     64(CX), Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y6
+	VMOVUPS     128(CX), Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y10
+	VMOVUPS     32(AX), Y12
+	VMOVUPS     96(AX), Y13
+	VMOVUPS     32(CX), Y14
+	VFMADD231PS Y12, Y14, Y1
+	VFMADD231PS Y13, Y14, Y3
+	VMOVUPS     96(CX), Y14
+	VFMADD231PS Y12, Y14, Y5
+	VFMADD231PS Y13, Y14, Y7
+	VMOVUPS     160(CX), Y14
+	VFMADD231PS Y12, Y14, Y9
+	VFMADD231PS Y13, Y14, Y11
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, (AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y9, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X9, X8, X8
+	VMOVHLPS     X8, X8, X9
+	VADDPS       X9, X8, X8
+	VMOVSHDUP    X8, X9
+	VADDSS       X9, X8, X8
+	VMOVSS       X8, (AX)
+	VADDPS       Y11, Y10, Y10
+	VEXTRACTF128 $0x01, Y10, X11
+	VADDPS       X11, X10, X10
+	VMOVHLPS     X10, X10, X11
+	VADDPS       X11, X10, X10
+	VMOVSHDUP    X10, X11
+	VADDSS       X11, X10, X10
+	VMOVSS       X10, 4(AX)
+	VZEROUPPER
+	RET
+
+// func decodeQ8AVX2(operands *byte)
+// Requires: AVX, AVX2, MMX+
+TEXT ·decodeQ8AVX2(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ operands+0(FP), CX
+	MOVQ 32(CX), CX
+	MOVQ operands+0(FP), DX
+	MOVQ 40(DX), DX
+	ADDQ CX, DX
+	MOVQ operands+0(FP), BX
+	MOVQ 48(BX), BX
+	MOVQ operands+0(FP), SI
+	MOVQ 64(SI), SI
+
+groups:
+	VPBROADCASTD (SI), Y0
+	VPAND        maskScaleQ8<>+0(SB), Y0, Y0
+	VMOVDQU      Y0, Y0
+	PREFETCHT1   (DX)
+	VPMOVSXBD    (CX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	VPMOVSXBD    8(CX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	DECQ         BX
+	JZ           looped
+	VPMOVSXBD    16(CX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 64(AX)
+	VPMOVSXBD    24(CX), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 96(AX)
+	ADDQ         $+2, SI
+	ADDQ         $+128, AX
+	ADDQ         $+32, CX
+	ADDQ         $+32, DX
+	DECQ         BX
+	JNZ          groups
+
+looped:
+	VZEROUPPER
+	RET
+
+// func mul1x1Q4(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·mul1x1Q4(SB), NOSPLIT, $0-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   48(DX), DX
+	TESTQ  DX, DX
+	JZ     tail
+	MOVQ   operands+0(FP), BX
+	MOVQ   64(BX), BX
+
+groups:
+	VPBROADCASTD (BX), Y3
+	VPAND        maskScaleQ4<>+0(SB), Y3, Y3
+	VMOVDQU      Y3, Y2
+	VMULPS       minusEightQ4<>+0(SB), Y3, Y3
+	VMOVDQU      Y3, Y3
+	VMOVUPS      (AX), Y4
+	VPMOVZXBD    (CX), Y5
+	VPAND        lowQ4<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  Y3, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VMOVUPS      32(AX), Y4
+	VPMOVZXBD    8(CX), Y5
+	VPAND        lowQ4<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  Y3, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	DECQ         DX
+	JZ           looped
+	VMOVUPS      64(AX), Y4
+	VPMOVZXBD    (CX), Y5
+	VPSRLD       $0x04, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  Y3, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VMOVUPS      96(AX), Y4
+	VPMOVZXBD    8(CX), Y5
+	VPSRLD       $0x04, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  Y3, Y2, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	ADDQ         $+2, BX
+	ADDQ         $+128, AX
+	ADDQ         $+16, CX
+	DECQ         DX
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Y2
+	VFMADD231PS (AX), Y2, Y0
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS 32(AX), Y2, Y1
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VZEROUPPER
+	RET
+
+// func mul1x4Q4(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul1x4Q4(SB), NOSPLIT, $128-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   40(DX), DX
+	LEAQ   (DX)(DX*2), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   CX, DI
+	LEAQ   (DI)(DX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+	LEAQ   (R9)(R9*2), R10
+
+groups:
+	VPBROADCASTD (R8), Y9
+	VPAND        maskScaleQ4<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, Y8
+	VMULPS       minusEightQ4<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, (SP)
+	VPBROADCASTD (R8)(R9*1), Y10
+	VPAND        maskScaleQ4<>+0(SB), Y10, Y10
+	VMOVDQU      Y10, Y9
+	VMULPS       minusEightQ4<>+0(SB), Y10, Y10
+	VMOVDQU      Y10, 32(SP)
+	VPBROADCASTD (R8)(R9*2), Y11
+	VPAND        maskScaleQ4<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, Y10
+	VMULPS       minusEightQ4<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, 64(SP)
+	VPBROADCASTD (R8)(R10*1), Y12
+	VPAND        maskScaleQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, Y11
+	VMULPS       minusEightQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, 96(SP)
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(DX*1)
+	PREFETCHT1   (DI)(DX*2)
+	PREFETCHT1   (DI)(BX*1)
+	VMOVUPS      (AX), Y12
+	VPMOVZXBD    (CX), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  (SP), Y8, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VPMOVZXBD    (CX)(DX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  32(SP), Y9, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VPMOVZXBD    (CX)(DX*2), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  64(SP), Y10, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VPMOVZXBD    (CX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  96(SP), Y11, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMOVUPS      32(AX), Y12
+	VPMOVZXBD    8(CX), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  (SP), Y8, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VPMOVZXBD    8(CX)(DX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  32(SP), Y9, Y13
+	VFMADD231PS  Y13, Y12, Y3
+	VPMOVZXBD    8(CX)(DX*2), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  64(SP), Y10, Y13
+	VFMADD231PS  Y13, Y12, Y5
+	VPMOVZXBD    8(CX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  96(SP), Y11, Y13
+	VFMADD231PS  Y13, Y12, Y7
+	DECQ         SI
+	JZ           looped
+	VMOVUPS      64(AX), Y12
+	VPMOVZXBD    (CX), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  (SP), Y8, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VPMOVZXBD    (CX)(DX*1), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  32(SP), Y9, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VPMOVZXBD    (CX)(DX*2), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  64(SP), Y10, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VPMOVZXBD    (CX)(BX*1), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  96(SP), Y11, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMOVUPS      96(AX), Y12
+	VPMOVZXBD    8(CX), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  (SP), Y8, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VPMOVZXBD    8(CX)(DX*1), Y8
+	VPSRLD       $0x04, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  32(SP), Y9, Y8
+	VFMADD231PS  Y8, Y12, Y3
+	VPMOVZXBD    8(CX)(DX*2), Y8
+	VPSRLD       $0x04, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  64(SP), Y10, Y8
+	VFMADD231PS  Y8, Y12, Y5
+	VPMOVZXBD    8(CX)(BX*1), Y8
+	VPSRLD       $0x04, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  96(SP), Y11, Y8
+	VFMADD231PS  Y8, Y12, Y7
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+16, CX
+	ADDQ         $+16, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Y8
+	VFMADD231PS (AX), Y8, Y0
+	VFMADD231PS 64(AX), Y8, Y2
+	VFMADD231PS 128(AX), Y8, Y4
+	VFMADD231PS 192(AX), Y8, Y6
+	VMOVUPS     32(CX), Y8
+	VFMADD231PS 32(AX), Y8, Y1
+	VFMADD231PS 96(AX), Y8, Y3
+	VFMADD231PS 160(AX), Y8, Y5
+	VFMADD231PS 224(AX), Y8, Y7
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, 8(AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 12(AX)
+	VZEROUPPER
+	RET
+
+// func mul2x2Q4(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul2x2Q4(SB), NOSPLIT, $0-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   24(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   32(DX), DX
+	MOVQ   operands+0(FP), BX
+	MOVQ   40(BX), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   DX, DI
+	LEAQ   (DI)(BX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+
+groups:
+	VPBROADCASTD (R8), Y9
+	VPAND        maskScaleQ4<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, Y8
+	VMULPS       minusEightQ4<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, Y10
+	VPBROADCASTD (R8)(R9*1), Y11
+	VPAND        maskScaleQ4<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, Y9
+	VMULPS       minusEightQ4<>+0(SB), Y11, Y11
+	VMOVDQU      Y11, Y11
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(BX*1)
+	VPMOVZXBD    (DX), Y12
+	VPAND        lowQ4<>+0(SB), Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VFMADD213PS  Y10, Y8, Y12
+	VPMOVZXBD    (DX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  Y11, Y9, Y13
+	VMOVUPS      (AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      (AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VPMOVZXBD    8(DX), Y12
+	VPAND        lowQ4<>+0(SB), Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VFMADD213PS  Y10, Y8, Y12
+	VPMOVZXBD    8(DX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  Y11, Y9, Y13
+	VMOVUPS      32(AX), Y14
+	VFMADD231PS  Y12, Y14, Y1
+	VFMADD231PS  Y13, Y14, Y3
+	VMOVUPS      32(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y13, Y14, Y7
+	DECQ         SI
+	JZ           looped
+	VPMOVZXBD    (DX), Y12
+	VPSRLD       $0x04, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VFMADD213PS  Y10, Y8, Y12
+	VPMOVZXBD    (DX)(BX*1), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VFMADD213PS  Y11, Y9, Y13
+	VMOVUPS      64(AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      64(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VPMOVZXBD    8(DX), Y12
+	VPSRLD       $0x04, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VFMADD213PS  Y10, Y8, Y12
+	VPMOVZXBD    8(DX)(BX*1), Y8
+	VPSRLD       $0x04, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  Y11, Y9, Y8
+	VMOVUPS      96(AX), Y9
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      96(AX)(CX*1), Y9
+	VFMADD231PS  Y12, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y7
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+16, DX
+	ADDQ         $+16, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (AX), Y8
+	VMOVUPS     64(AX), Y9
+	VMOVUPS     (CX), Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y2
+	VMOVUPS     64(CX), Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y6
+	VMOVUPS     32(AX), Y8
+	VMOVUPS     96(AX), Y9
+	VMOVUPS     32(CX), Y10
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y9, Y10, Y3
+	VMOVUPS     96(CX), Y10
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y9, Y10, Y7
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, (AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 4(AX)
+	VZEROUPPER
+	RET
+
+// func mul3x2Q4(operands *byte, tail *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mul3x2Q4(SB), NOSPLIT, $128-16
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   24(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   32(DX), DX
+	MOVQ   operands+0(FP), BX
+	MOVQ   40(BX), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   48(SI), SI
+	MOVQ   DX, DI
+	LEAQ   (DI)(BX*4), DI
+	TESTQ  SI, SI
+	JZ     tail
+	MOVQ   operands+0(FP), R8
+	MOVQ   64(R8), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   72(R9), R9
+
+groups:
+	VPBROADCASTD (R8), Y12
+	VPAND        maskScaleQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, (SP)
+	VMULPS       minusEightQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, 64(SP)
+	VPBROADCASTD (R8)(R9*1), Y12
+	VPAND        maskScaleQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, 32(SP)
+	VMULPS       minusEightQ4<>+0(SB), Y12, Y12
+	VMOVDQU      Y12, 96(SP)
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(BX*1)
+	VPMOVZXBD    (DX), Y12
+	VPAND        lowQ4<>+0(SB), Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      (SP), Y13
+	VFMADD213PS  64(SP), Y13, Y12
+	VPMOVZXBD    (DX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VMOVUPS      32(SP), Y14
+	VFMADD213PS  96(SP), Y14, Y13
+	VMOVUPS      (AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      (AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VMOVUPS      (AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y10
+	VPMOVZXBD    8(DX), Y12
+	VPAND        lowQ4<>+0(SB), Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      (SP), Y13
+	VFMADD213PS  64(SP), Y13, Y12
+	VPMOVZXBD    8(DX)(BX*1), Y13
+	VPAND        lowQ4<>+0(SB), Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VMOVUPS      32(SP), Y14
+	VFMADD213PS  96(SP), Y14, Y13
+	VMOVUPS      32(AX), Y14
+	VFMADD231PS  Y12, Y14, Y1
+	VFMADD231PS  Y13, Y14, Y3
+	VMOVUPS      32(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y13, Y14, Y7
+	VMOVUPS      32(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y9
+	VFMADD231PS  Y13, Y14, Y11
+	DECQ         SI
+	JZ           looped
+	VPMOVZXBD    (DX), Y12
+	VPSRLD       $0x04, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      (SP), Y13
+	VFMADD213PS  64(SP), Y13, Y12
+	VPMOVZXBD    (DX)(BX*1), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VMOVUPS      32(SP), Y14
+	VFMADD213PS  96(SP), Y14, Y13
+	VMOVUPS      64(AX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y2
+	VMOVUPS      64(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y6
+	VMOVUPS      64(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y10
+	VPMOVZXBD    8(DX), Y12
+	VPSRLD       $0x04, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      (SP), Y13
+	VFMADD213PS  64(SP), Y13, Y12
+	VPMOVZXBD    8(DX)(BX*1), Y13
+	VPSRLD       $0x04, Y13, Y13
+	VCVTDQ2PS    Y13, Y13
+	VMOVUPS      32(SP), Y14
+	VFMADD213PS  96(SP), Y14, Y13
+	VMOVUPS      96(AX), Y14
+	VFMADD231PS  Y12, Y14, Y1
+	VFMADD231PS  Y13, Y14, Y3
+	VMOVUPS      96(AX)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y5
+	VFMADD231PS  Y13, Y14, Y7
+	VMOVUPS      96(AX)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y9
+	VFMADD231PS  Y13, Y14, Y11
+	ADDQ         $+2, R8
+	ADDQ         $+128, AX
+	ADDQ         $+16, DX
+	ADDQ         $+16, DI
+	DECQ         SI
+	JNZ          groups
+
+looped:
+tail:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (AX), Y12
+	VMOVUPS     64(AX), Y13
+	VMOVUPS     (CX), Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y2
+	VMOVUPS     64(CX), Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y6
+	VMOVUPS     128(CX), Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y10
+	VMOVUPS     32(AX), Y12
+	VMOVUPS     96(AX), Y13
+	VMOVUPS     32(CX), Y14
+	VFMADD231PS Y12, Y14, Y1
+	VFMADD231PS Y13, Y14, Y3
+	VMOVUPS     96(CX), Y14
+	VFMADD231PS Y12, Y14, Y5
+	VFMADD231PS Y13, Y14, Y7
+	VMOVUPS     160(CX), Y14
+	VFMADD231PS Y12, Y14, Y9
+	VFMADD231PS Y13, Y14, Y11
+
+done:
+	MOVQ         operands+0(FP), AX
+	MOVQ         (AX), AX
+	MOVQ         operands+0(FP), CX
+	MOVQ         8(CX), CX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVHLPS     X4, X4, X5
+	VADDPS       X5, X4, X4
+	VMOVSHDUP    X4, X5
+	VADDSS       X5, X4, X4
+	VMOVSS       X4, (AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VADDPS       X7, X6, X6
+	VMOVHLPS     X6, X6, X7
+	VADDPS       X7, X6, X6
+	VMOVSHDUP    X6, X7
+	VADDSS       X7, X6, X6
+	VMOVSS       X6, 4(AX)
+	ADDQ         CX, AX
+	VADDPS       Y9, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X9, X8, X8
+	VMOVHLPS     X8, X8, X9
+	VADDPS       X9, X8, X8
+	VMOVSHDUP    X8, X9
+	VADDSS       X9, X8, X8
+	VMOVSS       X8, (AX)
+	VADDPS       Y11, Y10, Y10
+	VEXTRACTF128 $0x01, Y10, X11
+	VADDPS       X11, X10, X10
+	VMOVHLPS     X10, X10, X11
+	VADDPS       X11, X10, X10
+	VMOVSHDUP    X10, X11
+	VADDSS       X11, X10, X10
+	VMOVSS       X10, 4(AX)
+	VZEROUPPER
+	RET
+
+// func decodeQ4AVX2(operands *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeQ4AVX2(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ operands+0(FP), CX
+	MOVQ 32(CX), CX
+	MOVQ operands+0(FP), DX
+	MOVQ 40(DX), DX
+	ADDQ CX, DX
+	MOVQ operands+0(FP), BX
+	MOVQ 48(BX), BX
+	MOVQ operands+0(FP), SI
+	MOVQ 64(SI), SI
+
+groups:
+	VPBROADCASTD (SI), Y1
+	VPAND        maskScaleQ4<>+0(SB), Y1, Y1
+	VMOVDQU      Y1, Y0
+	VMULPS       minusEightQ4<>+0(SB), Y1, Y1
+	VMOVDQU      Y1, Y1
+	PREFETCHT1   (DX)
+	VPMOVZXBD    (CX), Y2
+	VPAND        lowQ4<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  Y1, Y0, Y2
+	VMOVUPS      Y2, (AX)
+	VPMOVZXBD    8(CX), Y2
+	VPAND        lowQ4<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  Y1, Y0, Y2
+	VMOVUPS      Y2, 32(AX)
+	DECQ         BX
+	JZ           looped
+	VPMOVZXBD    (CX), Y2
+	VPSRLD       $0x04, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  Y1, Y0, Y2
+	VMOVUPS      Y2, 64(AX)
+	VPMOVZXBD    8(CX), Y2
+	VPSRLD       $0x04, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  Y1, Y0, Y2
+	VMOVUPS      Y2, 96(AX)
+	ADDQ         $+2, SI
+	ADDQ         $+128, AX
+	ADDQ         $+16, CX
+	ADDQ         $+16, DX
+	DECQ         BX
+	JNZ          groups
+
+looped:
+	VZEROUPPER
+	RET
+
+// func mul1x4Q8AVX512(operands *byte, tail *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·mul1x4Q8AVX512(SB), NOSPLIT, $0-16
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   40(DX), DX
+	LEAQ   (DX)(DX*2), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   64(SI), SI
+	MOVQ   operands+0(FP), DI
+	MOVQ   72(DI), DI
+	LEAQ   (DI)(DI*2), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   48(R9), R9
+	MOVQ   CX, R10
+	LEAQ   (R10)(DX*4), R10
+	TESTQ  R9, R9
+	JZ     looped
+
+groups:
+	VPBROADCASTD (SI), Z4
+	VPANDD       maskScaleQ8<>+0(SB), Z4, Z4
+	VPBROADCASTD (SI)(DI*1), Z5
+	VPANDD       maskScaleQ8<>+0(SB), Z5, Z5
+	VPBROADCASTD (SI)(DI*2), Z6
+	VPANDD       maskScaleQ8<>+0(SB), Z6, Z6
+	VPBROADCASTD (SI)(R8*1), Z7
+	VPANDD       maskScaleQ8<>+0(SB), Z7, Z7
+	PREFETCHT1   (R10)
+	PREFETCHT1   (R10)(DX*1)
+	PREFETCHT1   (R10)(DX*2)
+	PREFETCHT1   (R10)(BX*1)
+	VMOVUPS      (AX), Z8
+	VPMOVSXBD    (CX), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z4, Z9, Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VPMOVSXBD    (CX)(DX*1), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z5, Z9, Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VPMOVSXBD    (CX)(DX*2), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z6, Z9, Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VPMOVSXBD    (CX)(BX*1), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z7, Z9, Z9
+	VFMADD231PS  Z9, Z8, Z3
+	DECQ         R9
+	JZ           looped
+	VMOVUPS      64(AX), Z8
+	VPMOVSXBD    16(CX), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z4, Z9, Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VPMOVSXBD    16(CX)(DX*1), Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	VFMADD231PS  Z4, Z8, Z1
+	VPMOVSXBD    16(CX)(DX*2), Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z6, Z4, Z4
+	VFMADD231PS  Z4, Z8, Z2
+	VPMOVSXBD    16(CX)(BX*1), Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z7, Z4, Z4
+	VFMADD231PS  Z4, Z8, Z3
+	ADDQ         $+32, CX
+	ADDQ         $+32, R10
+	ADDQ         $+2, SI
+	ADDQ         $0x80, AX
+	DECQ         R9
+	JNZ          groups
+
+looped:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Z4
+	VFMADD231PS (AX), Z4, Z0
+	VFMADD231PS 64(AX), Z4, Z1
+	VFMADD231PS 128(AX), Z4, Z2
+	VFMADD231PS 192(AX), Z4, Z3
+
+done:
+	MOVQ          operands+0(FP), AX
+	MOVQ          (AX), AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (AX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X2
+	VMOVHLPS      X2, X2, X0
+	VADDPS        X0, X2, X2
+	VMOVSHDUP     X2, X0
+	VADDSS        X0, X2, X2
+	VMOVSS        X2, 8(AX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X3
+	VMOVHLPS      X3, X3, X0
+	VADDPS        X0, X3, X3
+	VMOVSHDUP     X3, X0
+	VADDSS        X0, X3, X3
+	VMOVSS        X3, 12(AX)
+	VZEROUPPER
+	RET
+
+// func decodeQ8AVX512(operands *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeQ8AVX512(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ operands+0(FP), CX
+	MOVQ 32(CX), CX
+	MOVQ operands+0(FP), DX
+	MOVQ 64(DX), DX
+	MOVQ operands+0(FP), BX
+	MOVQ 48(BX), BX
+	MOVQ operands+0(FP), SI
+	MOVQ 40(SI), SI
+	ADDQ CX, SI
+
+groups:
+	VPBROADCASTD (DX), Z0
+	VPANDD       maskScaleQ8<>+0(SB), Z0, Z0
+	PREFETCHT1   (SI)
+	VPMOVSXBD    (CX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, (AX)
+	DECQ         BX
+	JZ           looped
+	VPMOVSXBD    16(CX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         $+32, CX
+	ADDQ         $+32, SI
+	ADDQ         $+2, DX
+	ADDQ         $0x80, AX
+	DECQ         BX
+	JNZ          groups
+
+looped:
+	VZEROUPPER
+	RET
+
+// func mul1x4Q4AVX512(operands *byte, tail *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·mul1x4Q4AVX512(SB), NOSPLIT, $0-16
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   40(DX), DX
+	LEAQ   (DX)(DX*2), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   64(SI), SI
+	MOVQ   operands+0(FP), DI
+	MOVQ   72(DI), DI
+	LEAQ   (DI)(DI*2), R8
+	MOVQ   operands+0(FP), R9
+	MOVQ   48(R9), R9
+	MOVQ   CX, R10
+	LEAQ   (R10)(DX*4), R10
+	TESTQ  R9, R9
+	JZ     looped
+
+groups:
+	VPBROADCASTD (SI), Z4
+	VPANDD       maskScaleQ4<>+0(SB), Z4, Z4
+	VMULPS       minusEightQ4<>+0(SB), Z4, Z5
+	VMOVUPS      quantsQ4<>+0(SB), Z6
+	VFMADD213PS  Z5, Z4, Z6
+	VPBROADCASTD (SI)(DI*1), Z4
+	VPANDD       maskScaleQ4<>+0(SB), Z4, Z4
+	VMULPS       minusEightQ4<>+0(SB), Z4, Z5
+	VMOVUPS      quantsQ4<>+0(SB), Z7
+	VFMADD213PS  Z5, Z4, Z7
+	VPBROADCASTD (SI)(DI*2), Z4
+	VPANDD       maskScaleQ4<>+0(SB), Z4, Z4
+	VMULPS       minusEightQ4<>+0(SB), Z4, Z5
+	VMOVUPS      quantsQ4<>+0(SB), Z8
+	VFMADD213PS  Z5, Z4, Z8
+	VPBROADCASTD (SI)(R8*1), Z4
+	VPANDD       maskScaleQ4<>+0(SB), Z4, Z4
+	VMULPS       minusEightQ4<>+0(SB), Z4, Z5
+	VMOVUPS      quantsQ4<>+0(SB), Z9
+	VFMADD213PS  Z5, Z4, Z9
+	PREFETCHT1   (R10)
+	PREFETCHT1   (R10)(DX*1)
+	PREFETCHT1   (R10)(DX*2)
+	PREFETCHT1   (R10)(BX*1)
+	VMOVUPS      (AX), Z4
+	VPMOVZXBD    (CX), Z10
+	VPERMPS      Z6, Z10, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPMOVZXBD    (CX)(DX*1), Z11
+	VPERMPS      Z7, Z11, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPMOVZXBD    (CX)(DX*2), Z12
+	VPERMPS      Z8, Z12, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPMOVZXBD    (CX)(BX*1), Z13
+	VPERMPS      Z9, Z13, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	DECQ         R9
+	JZ           looped
+	VMOVUPS      64(AX), Z4
+	VPSRLD       $0x04, Z10, Z5
+	VPERMPS      Z6, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VPSRLD       $0x04, Z11, Z5
+	VPERMPS      Z7, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VPSRLD       $0x04, Z12, Z5
+	VPERMPS      Z8, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VPSRLD       $0x04, Z13, Z5
+	VPERMPS      Z9, Z5, Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+16, R10
+	ADDQ         $+2, SI
+	ADDQ         $0x80, AX
+	DECQ         R9
+	JNZ          groups
+
+looped:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Z4
+	VFMADD231PS (AX), Z4, Z0
+	VFMADD231PS 64(AX), Z4, Z1
+	VFMADD231PS 128(AX), Z4, Z2
+	VFMADD231PS 192(AX), Z4, Z3
+
+done:
+	MOVQ          operands+0(FP), AX
+	MOVQ          (AX), AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (AX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X2
+	VMOVHLPS      X2, X2, X0
+	VADDPS        X0, X2, X2
+	VMOVSHDUP     X2, X0
+	VADDSS        X0, X2, X2
+	VMOVSS        X2, 8(AX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X3
+	VMOVHLPS      X3, X3, X0
+	VADDPS        X0, X3, X3
+	VMOVSHDUP     X3, X0
+	VADDSS        X0, X3, X3
+	VMOVSS        X3, 12(AX)
+	VZEROUPPER
+	RET
+
+// func decodeQ4AVX512(operands *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeQ4AVX512(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ operands+0(FP), CX
+	MOVQ 32(CX), CX
+	MOVQ operands+0(FP), DX
+	MOVQ 64(DX), DX
+	MOVQ operands+0(FP), BX
+	MOVQ 48(BX), BX
+	MOVQ operands+0(FP), SI
+	MOVQ 40(SI), SI
+	ADDQ CX, SI
+
+groups:
+	VPBROADCASTD (DX), Z0
+	VPANDD       maskScaleQ4<>+0(SB), Z0, Z0
+	VMULPS       minusEightQ4<>+0(SB), Z0, Z1
+	VMOVUPS      quantsQ4<>+0(SB), Z2
+	VFMADD213PS  Z1, Z0, Z2
+	PREFETCHT1   (SI)
+	VPMOVZXBD    (CX), Z1
+	VPERMPS      Z2, Z1, Z0
+	VMOVUPS      Z0, (AX)
+	DECQ         BX
+	JZ           looped
+	VPSRLD       $0x04, Z1, Z0
+	VPERMPS      Z2, Z0, Z0
+	VMOVUPS      Z0, 64(AX)
+	ADDQ         $+16, CX
+	ADDQ         $+16, SI
+	ADDQ         $+2, DX
+	ADDQ         $0x80, AX
+	DECQ         BX
+	JNZ          groups
+
+looped:
+	VZEROUPPER
+	RET
+
+// func errorQ4AVX2(group *float32, scale float32) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·errorQ4AVX2(SB), NOSPLIT, $0-20
+	MOVQ         group+0(FP), AX
+	MOVSS        scale+8(FP), X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS leastQ4<>+0(SB), Y1
+	VBROADCASTSS mostQ4<>+0(SB), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (AX), Y5
+	VDIVPS       Y0, Y5, Y6
+	VMINPS       Y2, Y6, Y6
+	VMAXPS       Y1, Y6, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VMULPS       Y0, Y6, Y6
+	VSUBPS       Y6, Y5, Y6
+	VMULPS       Y6, Y6, Y6
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      32(AX), Y5
+	VDIVPS       Y0, Y5, Y6
+	VMINPS       Y2, Y6, Y6
+	VMAXPS       Y1, Y6, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VMULPS       Y0, Y6, Y6
+	VSUBPS       Y6, Y5, Y6
+	VMULPS       Y6, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      64(AX), Y5
+	VDIVPS       Y0, Y5, Y6
+	VMINPS       Y2, Y6, Y6
+	VMAXPS       Y1, Y6, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VMULPS       Y0, Y6, Y6
+	VSUBPS       Y6, Y5, Y6
+	VMULPS       Y6, Y6, Y6
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      96(AX), Y5
+	VDIVPS       Y0, Y5, Y6
+	VMINPS       Y2, Y6, Y6
+	VMAXPS       Y1, Y6, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VMULPS       Y0, Y6, Y6
+	VSUBPS       Y6, Y5, Y6
+	VMULPS       Y6, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVHLPS     X3, X3, X4
+	VADDPS       X4, X3, X3
+	VMOVSHDUP    X3, X4
+	VADDSS       X4, X3, X3
+	MOVSS        X3, ret+16(FP)
+	VZEROUPPER
+	RET
+
+DATA leastQ4<>+0(SB)/4, $0xc1000000
+GLOBL leastQ4<>(SB), RODATA|NOPTR, $4
+
+DATA mostQ4<>+0(SB)/4, $0x40e00000
+GLOBL mostQ4<>(SB), RODATA|NOPTR, $4
 
 // func add1x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
 // Requires: AVX, FMA3, MMX+

@@ -158,7 +158,7 @@ func (f *following) pair() ahead {
 		return ahead{}
 	}
 	stride := f.w.stride()
-	a := ahead{&f.w.Data[f.row*stride+f.w.Format.Bytes(f.col)], stride, f.w.Format.Bytes(2 * lanes)}
+	a := ahead{&f.w.Data[f.row*stride+f.w.quantsAt(f.col)], stride, f.w.quantsAt(2 * lanes)}
 	f.row, f.rows = f.row+2, f.rows-2
 	return a
 }

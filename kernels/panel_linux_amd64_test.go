@@ -9,8 +9,8 @@ import (
 // definition.
 func TestPanels(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
-	for round := range 180 {
-		f, kind, before := allFormats[round%5], kinds[round/5%3], round%2 == 0
+	for round := range 252 {
+		f, kind, before := allFormats[round%len(allFormats)], kinds[round/len(allFormats)%3], round%2 == 0
 		n, rows, cols := 1+r.IntN(9), 4+r.IntN(17), 1+r.IntN(150)
 		if round%4 == 0 {
 			cols += r.IntN(2 * panelCols)

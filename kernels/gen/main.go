@@ -34,13 +34,19 @@ func main() {
 // products writes the matrix products.
 func products() {
 	unscaled := []format{f32{}, newBF16(), f16{}}
-	for _, f := range append(unscaled, newE4M3(), newMXFP4()) {
+	quants := []quantFormat{newQ8(), newQ4()}
+	for _, f := range append(unscaled, newE4M3(), newMXFP4(), quants[0], quants[1]) {
 		mul(f, 1, 1) // what the others leave over
 		mul(f, 1, 4) // one token: four rows hide the latency of the additions
 		mul(f, 2, 2)
 		mul(f, 3, 2) // many tokens: twelve sums, two decoded weights, one activation
 		decode(f)
 	}
+	for _, f := range quants {
+		mulWide(f, 4) // one token
+		decodeWide(f)
+	}
+	errorQ4()
 	panelTiles(unscaled...)
 	reduceTiles()
 	addWeighted()
