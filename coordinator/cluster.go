@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -34,27 +35,61 @@ type cluster struct {
 	said  map[string]string // the last complaints, by what they are of
 }
 
-// claim refuses a cluster whose coordinators serve another checkpoint: one
-// plan cannot place two models.
-func claim(ctx context.Context, client *membership.Client, model, id string) error {
+// claim refuses a cluster whose coordinators serve another checkpoint, or the
+// same one otherwise: one plan cannot place two models. It warns of workers
+// that cannot be asked because they hold experts otherwise.
+func claim(
+	ctx context.Context, client *membership.Client, own membership.Coordinator, log *slog.Logger,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for state := range client.Watch(ctx) {
-		return otherModel(state, model, id)
+		warnOfWorkers(state, own.Model, log)
+		return cmp.Or(otherModel(state, own.Model, own.ID), otherQuant(state, own))
 	}
 	return fmt.Errorf("read the registry: %w", ctx.Err())
 }
 
 // otherModel returns an error if a coordinator other than id serves another
-// checkpoint.
+// checkpoint, or the same one with experts held otherwise.
 func otherModel(state membership.State, model, id string) error {
+	fingerprint, experts := shard.SplitModel(model)
 	for _, k := range state.Coordinators {
-		if k.ID != id && k.Model != model {
+		theirs, theirExperts := shard.SplitModel(k.Model)
+		switch {
+		case k.ID == id:
+		case theirs != fingerprint:
 			return fmt.Errorf("coordinator %s at %s serves another checkpoint (%.12s, this one is %.12s): "+
-				"give one of them a --cluster of its own", k.ID, k.Addr, k.Model, model)
+				"give one of them a --cluster of its own", k.ID, k.Addr, theirs, fingerprint)
+		case theirExperts != experts:
+			return fmt.Errorf("coordinator %s at %s has --experts-quant %s, this one %s: "+
+				"give both the same, or one a --cluster of its own", k.ID, k.Addr, theirExperts, experts)
 		}
 	}
 	return nil
+}
+
+// otherQuant returns an error if another coordinator holds its own weights
+// otherwise: the same request would get other answers there.
+func otherQuant(state membership.State, own membership.Coordinator) error {
+	for _, k := range state.Coordinators {
+		if quant := cmp.Or(k.Quant, shard.QuantNone.String()); k.ID != own.ID && quant != own.Quant {
+			return fmt.Errorf("coordinator %s at %s has --attention-quant %s, this one %s: "+
+				"give both the same, or one a --cluster of its own", k.ID, k.Addr, quant, own.Quant)
+		}
+	}
+	return nil
+}
+
+// warnOfWorkers tells of workers of this checkpoint that hold experts otherwise.
+func warnOfWorkers(state membership.State, own string, log *slog.Logger) {
+	model, experts := shard.SplitModel(own)
+	for _, w := range state.Workers {
+		if theirs, quant := shard.SplitModel(w.Model); theirs == model && quant != experts {
+			log.Warn("a worker is of no use here: start it with the same --experts-quant",
+				"worker", w.ID, "addr", w.Addr, "experts_quant", quant, "own", experts)
+		}
+	}
 }
 
 // announce is the dispatcher's OnSettled: it must not block.

@@ -97,3 +97,33 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("epoch %d is told, want 4", got)
 	}
 }
+
+// TestOtherQuantisations refuses coordinators that would answer otherwise, by the flag's name.
+func TestOtherQuantisations(t *testing.T) {
+	none, q8 := shard.QuantNone, shard.QuantInt8
+	for _, c := range []struct {
+		name                         string
+		theirs, own                  shard.Quant // of experts
+		theirAttention, ownAttention string
+		wantExperts, wantOwn         string
+	}{
+		{name: "alike", theirs: q8, own: q8, theirAttention: "int4", ownAttention: "int4"},
+		{name: "before there was any", ownAttention: "none"},
+		{name: "experts", theirs: q8, own: none, ownAttention: "none",
+			wantExperts: "coordinator a at h:1 has --experts-quant int8, this one none"},
+		{name: "attention", theirAttention: "int4", ownAttention: "int8",
+			wantOwn: "coordinator a at h:1 has --attention-quant int4, this one int8"},
+	} {
+		state := membership.State{Coordinators: map[string]membership.Coordinator{"a": {
+			ID: "a", Addr: "h:1", Model: c.theirs.Model("f"), Quant: c.theirAttention,
+		}}}
+		own := membership.Coordinator{ID: "b", Model: c.own.Model("f"), Quant: c.ownAttention}
+		check := func(err error, want string) {
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", c.name, err, want)
+			}
+		}
+		check(otherModel(state, own.Model, own.ID), c.wantExperts)
+		check(otherQuant(state, own), c.wantOwn)
+	}
+}

@@ -60,6 +60,10 @@ type Config struct {
 	// KVFormat is what keys and values are stored as: F32, BF16 or I8; default
 	// F32, which rounds nothing.
 	KVFormat kernels.Format
+	// AttentionQuant is what the coordinator's own weights are quantised to, but
+	// for embedding and gates; ExpertsQuant what workers hold experts as: it must
+	// be theirs. Default none.
+	AttentionQuant, ExpertsQuant shard.Quant
 	// NoPrefixCaching turns off that prompts which begin alike share their keys
 	// and values.
 	NoPrefixCaching bool
@@ -223,9 +227,11 @@ func (c *Coordinator) open(ctx context.Context, dir string) (err error) {
 	if err = c.spec.Check(c.checkpoint); err != nil {
 		return err
 	}
-	if c.fingerprint, err = c.spec.Fingerprint(ctx, dir, c.checkpoint); err != nil {
+	fingerprint, err := c.spec.Fingerprint(ctx, dir, c.checkpoint)
+	if err != nil {
 		return err
 	}
+	c.fingerprint = c.cfg.ExpertsQuant.Model(fingerprint)
 	if c.tokenizer, err = tokenizer.LoadDir(dir); err != nil {
 		return err
 	}
@@ -361,12 +367,15 @@ func (c *Coordinator) join(ctx context.Context) error {
 		func(client *membership.Client, gossip string) (
 			*membership.Registration[membership.Coordinator], error,
 		) {
-			if err := claim(ctx, client, c.fingerprint, c.cfg.ID); err != nil {
+			own := membership.Coordinator{
+				ID: c.cfg.ID, Incarnation: incarnation, Model: c.fingerprint,
+				Quant: c.cfg.AttentionQuant.String(),
+			}
+			if err := claim(ctx, client, own, c.log); err != nil {
 				return nil, err
 			}
-			return client.RegisterCoordinator(ctx, membership.Coordinator{
-				ID: c.cfg.ID, Incarnation: incarnation, Addr: addr, Gossip: gossip, Model: c.fingerprint,
-			})
+			own.Addr, own.Gossip = addr, gossip
+			return client.RegisterCoordinator(ctx, own)
 		})
 	if err != nil {
 		return err
@@ -412,6 +421,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	maxLogits := c.maxLogits()
 	m, err := forward.New(ctx, forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: c.pool,
+		Quant:   c.cfg.AttentionQuant,
 		Experts: experts{c.dispatcher}, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits, Progress: progress,
 	})
 	if err != nil {
@@ -437,7 +447,7 @@ func (c *Coordinator) lastResort() dispatch.LastResort {
 	if c.cfg.NoLastResort || !c.checkpoint.Whole() {
 		return nil
 	}
-	return lastresort.New(c.spec, c.checkpoint, c.pool)
+	return lastresort.New(c.spec, c.checkpoint, c.cfg.ExpertsQuant, c.pool)
 }
 
 // maxLogits is how many rows of a step may ask for logits: one for every
@@ -460,7 +470,7 @@ func (c *Coordinator) openAPI() error {
 			StatusPath: http.HandlerFunc(c.status), ClusterPath: http.HandlerFunc(c.sight),
 		},
 		Actions: map[string]http.Handler{DrainPath: c.orders()},
-		Version: c.cfg.Version,
+		Version: c.cfg.Version, Quantization: c.quantization(),
 	})
 	if err != nil {
 		return err
@@ -521,7 +531,7 @@ func (c *Coordinator) expertBytes() []int64 {
 	bytes := make([]int64, len(c.spec.Layers))
 	for l, n := range expertCounts(c.spec) {
 		if n > 0 {
-			bytes[l] = c.spec.ExpertBytes(c.checkpoint, l)
+			bytes[l] = c.cfg.ExpertsQuant.ExpertBytes(c.spec, c.checkpoint, l)
 		}
 	}
 	return bytes

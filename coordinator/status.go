@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -26,8 +27,11 @@ type Status struct {
 	Family      string `json:"family"`
 	Kernels     string `json:"kernels"`
 	Wire        string `json:"wire"`
-	Ready       bool   `json:"ready"`
-	Missing     string `json:"missing,omitempty"`
+	// Quantization says what weights were quantised to as they were loaded; "" if
+	// none were.
+	Quantization string `json:"quantization,omitempty"`
+	Ready        bool   `json:"ready"`
+	Missing      string `json:"missing,omitempty"`
 	// LastResort is true while experts that no worker serves are computed by the
 	// coordinator: it is ready, but slow.
 	LastResort bool   `json:"last_resort,omitempty"`
@@ -117,7 +121,7 @@ func (c *Coordinator) snapshot() Status {
 	s := Status{
 		Coordinator: c.cfg.ID, Model: c.cfg.ModelName, Fingerprint: c.fingerprint,
 		Family: c.spec.Family, Kernels: kernels.Features(), Wire: c.cfg.Wire.String(),
-		Engine: c.engine.Stats(),
+		Quantization: c.quantization(), Engine: c.engine.Stats(),
 	}
 	table := c.dispatcher.Table()
 	s.setTable(table)
@@ -134,6 +138,15 @@ func (c *Coordinator) snapshot() Status {
 	s.Calls, s.Retries, s.Hedges, s.Ejections = t.Calls, t.Retries, t.Hedges, t.Ejections
 	s.LastResortExperts = t.LastResortExperts
 	return s
+}
+
+// quantization says what differs from the checkpoint's own weights.
+func (c *Coordinator) quantization() string {
+	experts, attention := c.cfg.ExpertsQuant, c.cfg.AttentionQuant
+	if experts == shard.QuantNone && attention == shard.QuantNone {
+		return ""
+	}
+	return fmt.Sprintf("experts %v, attention %v", experts, attention)
 }
 
 func (s *Status) setTable(t *router.Table) {

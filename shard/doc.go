@@ -11,6 +11,8 @@
 //     copies of everything come before second ones.
 //   - A Store never hands out an expert before all of its weights are mapped,
 //     checked and read once.
+//   - Quantised weights (Quant) lie outside the Go heap and stay mapped while a matrix refers to
+//     them, dropped or not. They depend on the checkpoint alone.
 //   - What a checkpoint from elsewhere has not made present is never read: View
 //     and Vector refuse it.
 //

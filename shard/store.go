@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/conclave-serve/conclave/model"
 )
 
-// Expert is the weights of one routed expert, as views of the checkpoint.
+// Expert is the weights of one routed expert, as views of the checkpoint or quantised.
 type Expert struct {
 	Gate, Up, Down kernels.Matrix
 	bytes          int64
@@ -22,6 +23,7 @@ type Expert struct {
 type Store struct {
 	spec    *model.Spec
 	ck      *safetensors.Checkpoint
+	quant   Quant
 	experts [][]atomic.Pointer[Expert]
 	mu      sync.Mutex // serialises Load and Drop
 	bytes   atomic.Int64
@@ -30,7 +32,13 @@ type Store struct {
 // NewStore returns an empty store over an open checkpoint, which must outlive
 // it and must have passed spec.Check.
 func NewStore(spec *model.Spec, ck *safetensors.Checkpoint) *Store {
-	s := &Store{spec: spec, ck: ck, experts: make([][]atomic.Pointer[Expert], len(spec.Layers))}
+	return NewQuantizedStore(spec, ck, QuantNone)
+}
+
+// NewQuantizedStore is NewStore for experts that are quantised as they are loaded.
+func NewQuantizedStore(spec *model.Spec, ck *safetensors.Checkpoint, q Quant) *Store {
+	experts := make([][]atomic.Pointer[Expert], len(spec.Layers))
+	s := &Store{spec: spec, ck: ck, quant: q, experts: experts}
 	for l, layer := range spec.Layers {
 		if layer.MoE != nil {
 			s.experts[l] = make([]atomic.Pointer[Expert], len(layer.MoE.Experts))
@@ -65,13 +73,13 @@ func (s *Store) Held() []Set {
 	return out
 }
 
-// Bytes is the size of the experts held.
+// Bytes is the size of the experts held: of quantised ones, what they take in memory.
 func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
 // Load makes the given experts of a layer ready: they are fetched where the
 // checkpoint comes from elsewhere, and their pages are read once, so that the
 // first token does not wait for the disk. progress, if not nil, is told the
-// bytes of each expert, as they arrive or as it becomes ready. Experts that were
+// bytes of each expert in the checkpoint, as they arrive or as it becomes ready. Experts that were
 // ready before an error stay so.
 func (s *Store) Load(
 	ctx context.Context, layer int, experts Set, progress func(bytes int64),
@@ -93,14 +101,14 @@ func (s *Store) Load(
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("load experts of layer %d: %w", layer, err)
 		}
-		x, size, err := s.view(s.spec.Layers[layer].MoE.Experts[e])
+		x, read, err := s.view(s.spec.Layers[layer].MoE.Experts[e])
 		if err != nil {
 			return fmt.Errorf("load expert %d of layer %d: %w", e, layer, err)
 		}
 		s.experts[layer][e].Store(x)
-		s.bytes.Add(size)
+		s.bytes.Add(x.bytes)
 		if progress != nil {
-			progress(size)
+			progress(read)
 		}
 	}
 	return nil
@@ -121,8 +129,16 @@ func (s *Store) missing(layer int, experts Set) ([]int, error) {
 }
 
 // Drop forgets the given experts of a layer, if it holds them. Work that already holds one may
-// finish with it: the views stay valid while the checkpoint is open.
+// finish with it: views stay valid while the checkpoint is open, and quantised weights until
+// nothing refers to them. The garbage collector finds that out. It is called, as it has little
+// else to do.
 func (s *Store) Drop(layer int, experts Set) {
+	if s.drop(layer, experts) && s.quant != QuantNone {
+		runtime.GC()
+	}
+}
+
+func (s *Store) drop(layer int, experts Set) (dropped bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range experts.Experts() {
@@ -131,12 +147,15 @@ func (s *Store) Drop(layer int, experts Set) {
 		}
 		if old := s.experts[layer][e].Swap(nil); old != nil {
 			s.bytes.Add(-old.bytes)
+			dropped = true
 		}
 	}
+	return dropped
 }
 
-func (s *Store) view(w model.MLP) (*Expert, int64, error) {
-	var x Expert
+// view returns an expert and the bytes read for it.
+func (s *Store) view(w model.MLP) (x *Expert, read int64, err error) {
+	x = &Expert{}
 	for _, part := range []struct {
 		linear model.Linear
 		into   *kernels.Matrix
@@ -147,6 +166,13 @@ func (s *Store) view(w model.MLP) (*Expert, int64, error) {
 		}
 		*part.into = m
 	}
-	x.bytes = w.Bytes(s.ck)
-	return &x, x.bytes, nil
+	read = w.Bytes(s.ck)
+	if x.bytes = read; s.quant != QuantNone {
+		x.bytes = s.quant.mlpBytes(w, s.ck)
+	}
+	if err := s.quant.Quantize(&x.Gate, &x.Up, &x.Down); err != nil {
+		return nil, 0, err
+	}
+	s.quant.Idle(s.ck, w.Tensors()...)
+	return x, read, nil
 }

@@ -88,7 +88,7 @@ func startClusterOf(
 		CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
 	}
 	if len(resort) > 0 && resort[0] {
-		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, pool)
+		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, shard.QuantNone, pool)
 	}
 	c.dispatcher, err = dispatch.New(cfg)
 	if err != nil {

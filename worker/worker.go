@@ -42,6 +42,9 @@ type Config struct {
 	Gossip   membership.GossipConfig
 	// Zone is the failure domain, if any.
 	Zone string
+	// Quant is what experts are quantised to as they are loaded: that of all workers
+	// and coordinators of the cluster. Default none.
+	Quant shard.Quant
 	// Capacity bounds the bytes of experts; 0 means no bound.
 	Capacity int64
 	// Threads is the number of cores to compute on; default all.
@@ -133,9 +136,11 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 		return nil, err
 	}
 	w.id = Identity{ID: cfg.ID, Incarnation: membership.NewIncarnation()}
-	if w.id.Model, err = w.spec.Fingerprint(ctx, cfg.ModelDir, w.checkpoint); err != nil {
+	fingerprint, err := w.spec.Fingerprint(ctx, cfg.ModelDir, w.checkpoint)
+	if err != nil {
 		return nil, err
 	}
+	w.id.Model = cfg.Quant.Model(fingerprint)
 	if w.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for coordinators: %w", err)
 	}
@@ -144,7 +149,7 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
-	w.store = shard.NewStore(w.spec, w.checkpoint)
+	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, cfg.Quant)
 	w.pool = kernels.NewPool(cfg.Threads)
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
 	w.server.log = w.log
@@ -256,6 +261,9 @@ func (w *Worker) join(ctx context.Context) error {
 	g.Role, g.Log = membership.RoleWorker, w.log
 	w.seat, err = membership.TakeSeat(ctx, w.cfg.Registry, g,
 		func(c *membership.Client, gossip string) (*membership.Registration[membership.Worker], error) {
+			if err := sameQuant(ctx, c, w.id); err != nil {
+				return nil, err
+			}
 			order, err := c.OrderFor(ctx, w.id.ID)
 			if err != nil {
 				return nil, err

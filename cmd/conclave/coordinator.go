@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // maxDraftTokens is more guesses than ever come true together; each costs a row.
@@ -41,6 +42,7 @@ type serveFlags struct {
 	CallTimeout   time.Duration `help:"How long a worker may take for one layer before its lane is cut." default:"20s"`
 	Patience      time.Duration `help:"How long requests wait for experts that no worker serves." default:"15s"`
 	DrainTimeout  time.Duration `help:"How long running requests may go on when the process is told to stop." default:"30s"`
+	quantFlags
 	apiFlags
 	traceFlags
 }
@@ -102,6 +104,7 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		Listen: f.Listen, Advertise: f.Advertise,
 		RopeScaling: f.RopeScaling, ToolFormat: f.ToolFormat,
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
+		AttentionQuant: shard.Quant(f.AttentionQuant), ExpertsQuant: shard.Quant(f.ExpertsQuant),
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,

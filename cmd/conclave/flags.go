@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // byteSize is a number of bytes, written as 4GiB, 512MB or 1000000.
@@ -51,6 +52,35 @@ func (k *kvFormat) UnmarshalText(text []byte) error {
 	f, err := kvcache.ParseFormat(string(text))
 	*k = kvFormat(f)
 	return err
+}
+
+// quantFlag is what weights are quantised to as they are loaded.
+type quantFlag shard.Quant
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (q *quantFlag) UnmarshalText(text []byte) error {
+	quant, err := shard.ParseQuant(string(text))
+	*q = quantFlag(quant)
+	return err
+}
+
+// expertsFlags say how experts are held: the same for workers and coordinators.
+type expertsFlags struct {
+	ExpertsQuant quantFlag `help:"What experts are quantised to as they are loaded: none, int8 or int4; the same for all processes of a cluster." default:"none"`
+}
+
+func (f *expertsFlags) expertsArgs() []string {
+	return []string{"--experts-quant", shard.Quant(f.ExpertsQuant).String()}
+}
+
+// quantFlags say how all weights are held.
+type quantFlags struct {
+	expertsFlags
+	AttentionQuant quantFlag `help:"What the coordinator's own weights are quantised to as they are loaded, but for embedding and gates: none, int8 or int4." default:"none"`
+}
+
+func (f *quantFlags) quantArgs() []string {
+	return append(f.expertsArgs(), "--attention-quant", shard.Quant(f.AttentionQuant).String())
 }
 
 // notNegative refuses a number below 0; 0 means the default.

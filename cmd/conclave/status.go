@@ -92,6 +92,9 @@ func printStatus(w io.Writer, s *coordinator.Status) error {
 	}
 	fmt.Fprintf(w, "model      %s (%s), %s kernels, %s on the wire\n",
 		s.Model, s.Family, s.Kernels, s.Wire)
+	if s.Quantization != "" {
+		fmt.Fprintf(w, "quantised  %s\n", s.Quantization)
+	}
 	fmt.Fprintf(w, "state      %s\n", state)
 	fmt.Fprintf(w, "registry   %s\n", registry)
 	fmt.Fprintf(w, "placement  epoch %d, %s, controller %s\n", s.PlanEpoch, placement, s.Controller)

@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // upCommand runs everything on this machine.
@@ -116,7 +117,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--last-resort=" + strconv.FormatBool(f.LastResort),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
-	}, slices.Concat(f.args(), f.traceArgs(), f.hubArgs())...)
+	}, slices.Concat(f.quantArgs(), f.args(), f.traceArgs(), f.hubArgs())...)
 }
 
 // stopMargin is what a child needs to stop beyond its drain timeout.
@@ -129,7 +130,7 @@ func (f *upCommand) workerArgs(dir string) []string {
 	return append([]string{
 		"--model", dir, "--listen", "127.0.0.1:0", "--threads", strconv.Itoa(threads),
 		"--drain-timeout", f.DrainTimeout.String(),
-	}, f.hubArgs()...)
+	}, slices.Concat(f.expertsArgs(), f.hubArgs())...)
 }
 
 // greet says how to use what is running.
@@ -185,10 +186,11 @@ func (f *upCommand) expertSize(
 	if _, err := chat.Load(dir); err != nil && !errors.Is(err, chat.ErrNoTemplate) {
 		return 0, 0, err
 	}
+	quant := shard.Quant(f.ExpertsQuant)
 	for l, layer := range spec.Layers {
 		if layer.MoE != nil {
 			experts += len(layer.MoE.Experts)
-			bytes += int64(len(layer.MoE.Experts)) * spec.ExpertBytes(checkpoint, l)
+			bytes += int64(len(layer.MoE.Experts)) * quant.ExpertBytes(spec, checkpoint, l)
 		}
 	}
 	return experts, bytes, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/conclave-serve/conclave/shard"
 	"github.com/conclave-serve/conclave/worker"
 )
 
@@ -12,6 +13,7 @@ import (
 type workerCommand struct {
 	clusterFlags
 	hubFlags
+	expertsFlags
 	ID            string        `help:"Name of this worker, kept across restarts; default: the host's name."`
 	Model         modelPath     `help:"Checkpoint: a directory, or the URL of one, of which only this worker's part is read." required:"" placeholder:"DIR|URL"`
 	Listen        string        `help:"Address of the expert service." default:":7070"`
@@ -50,7 +52,8 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 	w, err := worker.New(ctx, worker.Config{
 		ID: id, ModelDir: m.dir, Weights: m.weights, OriginOnly: f.FetchFrom == "origin",
 		Listen: f.Listen, Advertise: f.Advertise, MetricsListen: f.MetricsListen,
-		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone, Capacity: int64(f.Memory),
+		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone,
+		Quant: shard.Quant(f.ExpertsQuant), Capacity: int64(f.Memory),
 		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-serve/conclave/internal/wire"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // maxCalls is how many requests may be on their way on a lane: those of all
@@ -99,8 +100,10 @@ func (l *lane) handshake(cfg *Config) error {
 		return err
 	}
 	if is.GetModel() != cfg.Model {
-		return fmt.Errorf("it serves checkpoint %.12s, the coordinator %.12s: "+
-			"start both with the same --model", is.GetModel(), cfg.Model)
+		theirs, experts := shard.SplitModel(is.GetModel())
+		own, ownExperts := shard.SplitModel(cfg.Model)
+		return fmt.Errorf("it serves checkpoint %.12s with experts in %s, the coordinator %.12s in %s: "+
+			"start both with the same --model and --experts-quant", theirs, experts, own, ownExperts)
 	}
 	if is.GetWorkerId() != l.worker {
 		return fmt.Errorf("worker %.128s answers at this address", is.GetWorkerId())

@@ -103,6 +103,16 @@ func loadCached(
 	t testing.TB, dir string, threads int, replace Experts, format kernels.Format,
 ) *testModel {
 	t.Helper()
+	return loadQuantised(t, dir, threads, replace, format, quants{})
+}
+
+// quants are what experts, and the other matrices, are quantised to.
+type quants struct{ experts, attention shard.Quant }
+
+func loadQuantised(
+	t testing.TB, dir string, threads int, replace Experts, format kernels.Format, q quants,
+) *testModel {
+	t.Helper()
 	spec, err := model.Read(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +135,7 @@ func loadCached(
 	pool := kernels.NewPool(threads)
 	t.Cleanup(pool.Close)
 	x := &localExperts{
-		store: shard.NewStore(spec, ck), pool: pool, hidden: spec.Hidden, failLayer: -1,
+		store: shard.NewQuantizedStore(spec, ck, q.experts), pool: pool, hidden: spec.Hidden, failLayer: -1,
 		gate: make([]float32, spec.ExpertWidth), up: make([]float32, spec.ExpertWidth), y: make([]float32, spec.Hidden),
 	}
 	for l, layer := range spec.Layers {
@@ -143,7 +153,7 @@ func loadCached(
 	}
 	m, err := New(t.Context(), Config{
 		Spec: spec, Checkpoint: ck, Cache: cache, Pool: pool, Experts: replace,
-		MaxRows: testRows, MaxLogits: testRows,
+		Quant: q.attention, MaxRows: testRows, MaxLogits: testRows,
 	})
 	if err != nil {
 		t.Fatal(err)

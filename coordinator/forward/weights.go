@@ -11,7 +11,7 @@ import (
 )
 
 // weights is everything but the routed experts: matrices as views of the
-// checkpoint, vectors in f32.
+// checkpoint or quantised, vectors in f32.
 type weights struct {
 	embed, head kernels.Matrix
 	finalNorm   []float32
@@ -37,11 +37,19 @@ type layerWeights struct {
 type binder struct {
 	ctx      context.Context
 	ck       *safetensors.Checkpoint
+	quant    shard.Quant
 	progress func(bytes int64)
 	err      error
 }
 
-func (b *binder) matrix(l model.Linear) kernels.Matrix {
+// matrix returns a matrix in the chosen quantisation.
+func (b *binder) matrix(l model.Linear) kernels.Matrix { return b.matrixIn(l, b.quant) }
+
+// stored returns a matrix as the checkpoint has it: the embedding, of which a
+// token reads one row, or a gate, which is small and decides.
+func (b *binder) stored(l model.Linear) kernels.Matrix { return b.matrixIn(l, shard.QuantNone) }
+
+func (b *binder) matrixIn(l model.Linear, q shard.Quant) kernels.Matrix {
 	if b.err == nil {
 		b.err = b.ctx.Err()
 	}
@@ -49,9 +57,14 @@ func (b *binder) matrix(l model.Linear) kernels.Matrix {
 		return kernels.Matrix{}
 	}
 	m, err := shard.View(b.ck, l)
+	read := len(m.Data)
+	if err == nil {
+		err = q.Quantize(&m)
+		q.Idle(b.ck, l.Weight)
+	}
 	b.err = err
 	if err == nil && b.progress != nil {
-		b.progress(int64(len(m.Data)))
+		b.progress(int64(read))
 	}
 	return m
 }
@@ -84,7 +97,7 @@ func (b *binder) layer(l *model.Layer) layerWeights {
 		w.mlp = b.mlp(l.Dense)
 		return w
 	}
-	w.gate, w.correction = b.matrix(l.MoE.Gate), b.vector(l.MoE.Correction)
+	w.gate, w.correction = b.stored(l.MoE.Gate), b.vector(l.MoE.Correction)
 	w.mlp = b.mlp(l.MoE.Shared)
 	return w
 }
@@ -92,20 +105,25 @@ func (b *binder) layer(l *model.Layer) layerWeights {
 // bind reads the weights of a checkpoint that has passed spec.Check. progress,
 // if not nil, is told the bytes of each matrix.
 func bind(
-	ctx context.Context, spec *model.Spec, ck *safetensors.Checkpoint, progress func(int64),
+	ctx context.Context, spec *model.Spec, ck *safetensors.Checkpoint, quant shard.Quant,
+	progress func(int64),
 ) (*weights, error) {
 	progress, err := shard.Fetch(ctx, ck, spec.AttentionTensors(), progress)
 	if err != nil {
 		return nil, fmt.Errorf("load attention weights: %w", err)
 	}
-	b := &binder{ctx: ctx, ck: ck, progress: progress}
+	b := &binder{ctx: ctx, ck: ck, quant: quant, progress: progress}
 	w := &weights{
-		embed:     b.matrix(model.Linear{Weight: spec.Embed}),
+		embed:     b.stored(model.Linear{Weight: spec.Embed}),
 		finalNorm: b.vector(spec.FinalNorm),
 	}
-	w.head = w.embed
-	if !spec.TiedEmbedding {
+	switch {
+	case !spec.TiedEmbedding:
 		w.head = b.matrix(model.Linear{Weight: spec.Head})
+	case quant != shard.QuantNone: // the embedding is read a second time
+		w.head = b.matrix(model.Linear{Weight: spec.Embed})
+	default:
+		w.head = w.embed
 	}
 	for i := range spec.Layers {
 		w.layers = append(w.layers, b.layer(&spec.Layers[i]))

@@ -13,16 +13,24 @@ import (
 type Experts struct {
 	spec  *model.Spec
 	ck    *safetensors.Checkpoint
+	quant shard.Quant
 	pool  *kernels.Pool
 	store *shard.Store
 	work  *shard.Work
 }
 
-// New returns the experts of a whole checkpoint, which has passed spec.Check. It
-// and the pool must outlive them.
-func New(spec *model.Spec, ck *safetensors.Checkpoint, pool *kernels.Pool) *Experts {
+// maxQuantized is what experts that are quantised, as workers hold theirs, may take in
+// memory before they are given up: more than a step of most models needs.
+const maxQuantized = 1 << 30
+
+// New returns the experts of a whole checkpoint, which has passed spec.Check, held
+// as workers hold them. Checkpoint and pool must outlive them.
+func New(
+	spec *model.Spec, ck *safetensors.Checkpoint, quant shard.Quant, pool *kernels.Pool,
+) *Experts {
 	return &Experts{
-		spec: spec, ck: ck, pool: pool, store: shard.NewStore(spec, ck), work: &shard.Work{},
+		spec: spec, ck: ck, quant: quant, pool: pool,
+		store: shard.NewQuantizedStore(spec, ck, quant), work: &shard.Work{},
 	}
 }
 
@@ -34,6 +42,9 @@ func (x *Experts) Run(
 ) ([]float32, error) {
 	e := x.store.Expert(layer, expert)
 	if e == nil {
+		if x.quant != shard.QuantNone && x.store.Bytes() > maxQuantized {
+			x.drop()
+		}
 		if err := x.store.Load(ctx, layer, shard.NewSet(expert), nil); err != nil {
 			return nil, err
 		}
@@ -44,6 +55,11 @@ func (x *Experts) Run(
 
 // Release gives back the memory of what was computed.
 func (x *Experts) Release() {
+	x.drop()
+	x.work = &shard.Work{}
+}
+
+func (x *Experts) drop() {
 	for layer, set := range x.store.Held() {
 		for _, e := range set.Experts() {
 			w := x.spec.Layers[layer].MoE.Experts[e]
@@ -53,5 +69,4 @@ func (x *Experts) Release() {
 		}
 		x.store.Drop(layer, set)
 	}
-	x.work = &shard.Work{}
 }

@@ -38,10 +38,14 @@ func open(t *testing.T, name string) (*model.Spec, *safetensors.Checkpoint, *ker
 	return spec, ck, pool
 }
 
-// An expert has the bits that a worker's has, before and after its memory was
-// given back.
+// An expert has the bits that a worker's has, quantised or not, before and after
+// its memory was given back.
 func TestRunIsWhatWorkersRun(t *testing.T) {
-	for _, name := range []string{"qwen3moe-norm", "qwen3moe-fp8-yarn", "gptoss-32-experts"} {
+	for name, quant := range map[string]shard.Quant{
+		"qwen3moe-norm": shard.QuantNone, "qwen3moe-fp8-yarn": shard.QuantNone,
+		"gptoss-32-experts": shard.QuantNone, "qwen3moe-fp8": shard.QuantInt8,
+		"gptoss-no-yarn": shard.QuantInt4,
+	} {
 		t.Run(name, func(t *testing.T) {
 			spec, ck, pool := open(t, name)
 			layer := slices.IndexFunc(spec.Layers, func(l model.Layer) bool { return l.MoE != nil })
@@ -50,11 +54,11 @@ func TestRunIsWhatWorkersRun(t *testing.T) {
 				x[i] = float32(math.Sin(float64(i)))
 			}
 			rows, weights := []uint32{0, 3, 4}, []float32{.5, .25, .75}
-			store := shard.NewStore(spec, ck)
+			store := shard.NewQuantizedStore(spec, ck, quant)
 			if err := store.Load(t.Context(), layer, shard.NewSet(1, 2), nil); err != nil {
 				t.Fatal(err)
 			}
-			experts := New(spec, ck, pool)
+			experts := New(spec, ck, quant, pool)
 			var work shard.Work
 			for _, e := range []int{1, 2, 1} {
 				want := work.Run(pool, spec.Activation, store.Expert(layer, e), x, rows, weights)
@@ -78,7 +82,7 @@ func TestRunIsWhatWorkersRun(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	spec, ck, pool := open(t, "qwen3moe-norm")
-	experts := New(spec, ck, pool)
+	experts := New(spec, ck, shard.QuantNone, pool)
 	if _, err := experts.Run(t.Context(), 0, 1<<20, nil, nil, nil); err == nil {
 		t.Error("an expert that does not exist is computed")
 	}

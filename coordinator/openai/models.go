@@ -12,12 +12,14 @@ type modelCard struct {
 	Created   int64  `json:"created"`
 	OwnedBy   string `json:"owned_by"`
 	MaxLength int    `json:"max_model_len"` // as vLLM: prompt and completion, in tokens
+	// Quantization is Config's.
+	Quantization string `json:"quantization,omitempty"`
 }
 
 func (s *Server) card() modelCard {
 	return modelCard{
 		ID: s.cfg.ModelName, Object: "model", Created: s.cfg.Created.Unix(), OwnedBy: "conclave",
-		MaxLength: s.cfg.Engine.Context(),
+		MaxLength: s.cfg.Engine.Context(), Quantization: s.cfg.Quantization,
 	}
 }
 

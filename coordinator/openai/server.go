@@ -68,8 +68,9 @@ type Config struct {
 	Pages map[string]http.Handler
 	// Actions are answers to POST at further paths, behind the same keys.
 	Actions map[string]http.Handler
-	// Version is what /version tells.
-	Version string
+	// Version is what /version tells; Quantization what /v1/models tells of weights
+	// that are not the checkpoint's own, "" if they are.
+	Version, Quantization string
 	// MaxChoices is the largest number of completions that one request may ask
 	// for, over all its prompts; 0 means 64.
 	MaxChoices int

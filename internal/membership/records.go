@@ -40,6 +40,9 @@ type Coordinator struct {
 	Addr        string `json:"addr"`   // HTTP, host:port
 	Gossip      string `json:"gossip"` // memberlist, host:port
 	Model       string `json:"model"`  // fingerprint of the checkpoint
+	// Quant is what this coordinator's own weights are quantised to; all of a cluster have
+	// the same.
+	Quant string `json:"quant,omitempty"`
 	// TableEpoch: every step in flight uses a routing table of at least this epoch.
 	TableEpoch uint64    `json:"table_epoch"`
 	Started    time.Time `json:"started"`
