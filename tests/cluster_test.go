@@ -31,6 +31,7 @@ type cluster struct {
 	dispatcher *dispatch.Dispatcher
 	workers    []*testWorker
 	plan       *shard.Plan
+	experts    shard.Quant
 }
 
 type testWorker struct {
@@ -59,7 +60,23 @@ func startClusterOf(
 	t testing.TB, dir string, workers int, format wire.Format, threads int, resort ...bool,
 ) *cluster {
 	t.Helper()
-	c := &cluster{threads: threads}
+	return startClusterAs(t, dir, workers, setting{
+		format: format, threads: threads, resort: len(resort) > 0 && resort[0],
+	})
+}
+
+// setting is what a cluster's processes are told: quants are what they quantise
+// experts, and the coordinator its own weights, to.
+type setting struct {
+	format             wire.Format
+	threads            int
+	resort             bool
+	experts, attention shard.Quant
+}
+
+func startClusterAs(t testing.TB, dir string, workers int, s setting) *cluster {
+	t.Helper()
+	c := &cluster{threads: s.threads, experts: s.experts}
 	var err error
 	if c.spec, err = model.Read(dir); err != nil {
 		t.Fatal(err)
@@ -84,11 +101,11 @@ func startClusterOf(
 	pool := kernels.NewPool(c.threads)
 	t.Cleanup(pool.Close)
 	cfg := dispatch.Config{
-		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: format,
+		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: s.format,
 		CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
 	}
-	if len(resort) > 0 && resort[0] {
-		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, shard.QuantNone, pool)
+	if s.resort {
+		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, s.experts, pool)
 	}
 	c.dispatcher, err = dispatch.New(cfg)
 	if err != nil {
@@ -97,7 +114,7 @@ func startClusterOf(
 	t.Cleanup(c.dispatcher.Close)
 	c.model, err = forward.New(t.Context(), forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: pool, Experts: c.dispatcher,
-		MaxRows: testMaxRows, MaxLogits: testMaxRows,
+		Quant: s.attention, MaxRows: testMaxRows, MaxLogits: testMaxRows,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +141,7 @@ func (c *cluster) startWorker(t testing.TB, id string) *testWorker {
 		t.Fatal(err)
 	}
 	pool := kernels.NewPool(c.threads)
-	store := shard.NewStore(c.spec, c.checkpoint)
+	store := shard.NewQuantizedStore(c.spec, c.checkpoint, c.experts)
 	identity := worker.Identity{ID: id, Incarnation: id + "-1", Model: testModel}
 	w := &testWorker{
 		id: shard.WorkerID(id), addr: lis.Addr().String(), store: store,

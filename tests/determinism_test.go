@@ -3,10 +3,12 @@ package tests
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // determinismCases are the checkpoints that the contract is tested on: all
@@ -162,18 +164,42 @@ func TestOneAnswerFromTheLastResort(t *testing.T) {
 	} {
 		for _, format := range []wire.Format{wire.F32, wire.BF16} {
 			t.Run(name+"/"+format.String(), func(t *testing.T) {
-				oneAnswerFromTheLastResort(t, goldenDir+"/"+name, prompts(t, name)[0], format)
+				s := setting{format: format, threads: 2}
+				oneAnswerFromTheLastResort(t, goldenDir+"/"+name, prompts(t, name)[0], s)
 			})
 		}
 	}
 }
 
-func oneAnswerFromTheLastResort(t *testing.T, dir string, p []int32, format wire.Format) {
-	want := startClusterWire(t, dir, 1, format).prefill(t, p, len(p))
-	c := startClusterOf(t, dir, 2, format, 2, true)
+// The same of a cluster that quantises its weights, and the answer is another than
+// that of the stored ones.
+func TestOneAnswerQuantised(t *testing.T) {
+	for name, with := range map[string]setting{
+		"qwen3moe-fp8-yarn": {experts: shard.QuantInt8, attention: shard.QuantInt4},
+		"qwen3moe-norm":     {experts: shard.QuantInt4},
+		"gptoss-32-experts": {experts: shard.QuantInt4, attention: shard.QuantInt8},
+		"deepseek-v3-fp8":   {attention: shard.QuantInt8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			with.format, with.threads = wire.F32, 2
+			dir, p := goldenDir+"/"+name, prompts(t, name)[0]
+			got := oneAnswerFromTheLastResort(t, dir, p, with)
+			if slices.Equal(got, startCluster(t, dir, 1).prefill(t, p, len(p))) {
+				t.Error("nothing was quantised")
+			}
+		})
+	}
+}
+
+func oneAnswerFromTheLastResort(
+	t *testing.T, dir string, p []int32, with setting,
+) (got []float32) {
+	want := startClusterAs(t, dir, 1, with).prefill(t, p, len(p))
+	with.resort = true
+	c := startClusterAs(t, dir, 2, with)
 	s := c.sequence(len(p))
 	defer c.cache.Release(&s.kv)
-	got := c.advance(t, s, p[:20], 10, true)
+	got = c.advance(t, s, p[:20], 10, true)
 	if n := c.dispatcher.Totals().LastResortExperts; n != 0 {
 		t.Errorf("%d experts computed by the coordinator though workers live", n)
 	}
@@ -193,6 +219,7 @@ func oneAnswerFromTheLastResort(t *testing.T, dir string, p []int32, format wire
 		t.Errorf("%d more experts computed by the coordinator", n-computed)
 	}
 	sameBits(t, "logits", got, want)
+	return got
 }
 
 // Replicas share the experts of a prompt, and the bits stay the same when one of

@@ -291,7 +291,7 @@ func (w *Worker) expertBytes() int64 {
 	var sum int64
 	for l, layer := range w.spec.Layers {
 		if layer.MoE != nil {
-			sum += int64(len(layer.MoE.Experts)) * w.spec.ExpertBytes(w.checkpoint, l)
+			sum += int64(len(layer.MoE.Experts)) * w.cfg.Quant.ExpertBytes(w.spec, w.checkpoint, l)
 		}
 	}
 	return sum
