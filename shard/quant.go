@@ -75,12 +75,30 @@ func (q Quant) ExpertBytes(spec *model.Spec, ck *safetensors.Checkpoint, layer i
 func (q Quant) LinearBytes(l model.Linear, ck *safetensors.Checkpoint) int64 {
 	bytes := l.Weight.Bytes(ck)
 	if q != QuantNone {
-		bytes = int64(l.Weight.Shape[0]) * int64(q.format().Bytes(l.Weight.Shape[1]))
+		bytes = q.weightBytes(l.Weight)
 	}
 	if l.Bias.Exists() {
 		bytes += l.Bias.Bytes(ck)
 	}
 	return bytes
+}
+
+// ExpertsBytes is what the quantised weights of all routed experts take, without their biases; it
+// needs no checkpoint. 0 for QuantNone.
+func (q Quant) ExpertsBytes(spec *model.Spec) (sum int64) {
+	for _, layer := range spec.Layers {
+		if q == QuantNone || layer.MoE == nil {
+			continue
+		}
+		for _, e := range layer.MoE.Experts {
+			sum += q.weightBytes(e.Gate.Weight) + q.weightBytes(e.Up.Weight) + q.weightBytes(e.Down.Weight)
+		}
+	}
+	return sum
+}
+
+func (q Quant) weightBytes(t model.Tensor) int64 {
+	return int64(t.Shape[0]) * int64(q.format().Bytes(t.Shape[1]))
 }
 
 func (q Quant) mlpBytes(m model.MLP, ck *safetensors.Checkpoint) int64 {

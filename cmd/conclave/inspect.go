@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/tokenizer"
 	"github.com/conclave-serve/conclave/model"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // inspectCommand shows what checkpoints are and need.
@@ -90,7 +91,10 @@ type inspection struct {
 	AttentionBytes int64  `json:"attention_bytes"`
 	ExpertsBytes   int64  `json:"experts_bytes"`
 	ExpertBytes    int64  `json:"expert_bytes"`
-	UnusedBytes    int64  `json:"unused_bytes"`
+	// What --experts-quant makes of the routed experts.
+	ExpertsBytesInt8 int64 `json:"experts_bytes_int8"`
+	ExpertsBytesInt4 int64 `json:"experts_bytes_int4"`
+	UnusedBytes      int64 `json:"unused_bytes"`
 }
 
 // inspectURL reads a folder elsewhere: small files, and the headers of the weights.
@@ -122,7 +126,7 @@ func inspect(ctx context.Context, path string) (*inspection, error) {
 		}
 		i := describe(spec)
 		i.Path = path
-		i.setSizes("config", spec.Sizes(nil))
+		i.setSizes("config", spec, nil)
 		return i, nil
 	}
 	return inspectFolder(ctx, &openedModel{dir: path})
@@ -139,9 +143,12 @@ func inspectFolder(ctx context.Context, m *openedModel) (*inspection, error) {
 	return i, errors.Join(text, i.readWeights(ctx, m, spec))
 }
 
-func (i *inspection) setSizes(from string, s model.Sizes) {
+func (i *inspection) setSizes(from string, spec *model.Spec, ck *safetensors.Checkpoint) {
 	i.SizesFrom = from
+	s := spec.Sizes(ck)
 	i.AttentionBytes, i.ExpertsBytes, i.ExpertBytes = s.Attention, s.Experts, s.Expert
+	i.ExpertsBytesInt8 = shard.QuantInt8.ExpertsBytes(spec)
+	i.ExpertsBytesInt4 = shard.QuantInt4.ExpertsBytes(spec)
 }
 
 // readTokenizer tells what tokenizer the folder has, if it has one.
@@ -190,7 +197,7 @@ func (i *inspection) readWeights(
 ) (err error) {
 	ck, err := safetensors.OpenFrom(ctx, m.dir, m.weights)
 	if errors.Is(err, safetensors.ErrNoWeights) {
-		i.setSizes("config", spec.Sizes(nil))
+		i.setSizes("config", spec, nil)
 		return nil
 	}
 	if err != nil {
@@ -200,7 +207,7 @@ func (i *inspection) readWeights(
 	if err := spec.Check(ck); err != nil {
 		return err
 	}
-	i.setSizes("files", spec.Sizes(ck))
+	i.setSizes("files", spec, ck)
 	i.UnusedBytes = ck.Bytes() - i.AttentionBytes - i.ExpertsBytes
 	return nil
 }

@@ -104,6 +104,8 @@ func (i *inspection) rows() [][2]string {
 		{"vocabulary", humanize.Comma(int64(i.Vocabulary)) + " rows"},
 		{"attention part", size(i.AttentionBytes)},
 		{"routed experts", size(i.ExpertsBytes)},
+		{"  in int8", size(i.ExpertsBytesInt8)},
+		{"  in int4", size(i.ExpertsBytesInt4)},
 		{"one expert", size(i.ExpertBytes)},
 		{"not used", size(i.UnusedBytes)},
 		{"sizes from", i.SizesFrom},
