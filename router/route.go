@@ -310,5 +310,9 @@ func (c *Call) Reads() float64 {
 	return n
 }
 
+// Slots are the indices of the route's slots that the call asks for, in the order of its
+// rows. They must stay as they are.
+func (c *Call) Slots() []int { return c.slots }
+
 // Token returns the batch row of entry i of a call's rows.
 func (c *Call) Token(i int) int { return int(c.Tokens[c.Rows[i]]) }

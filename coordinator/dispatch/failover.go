@@ -87,9 +87,10 @@ func (f *flight) forgive() { f.refused, f.again = f.refused[:0], time.Time{} }
 
 // states is what routing should know of the holders of the flight's table. With
 // strict, whoever is only to be avoided is not asked at all; nor is one that owes an
-// answer, where there is a last resort.
+// answer beyond its limit, where there is a last resort.
 func (d *Dispatcher) states(f *flight, strict bool) []router.State {
-	now := d.epoch.at(time.Now())
+	clock := time.Now()
+	now := d.epoch.at(clock)
 	d.scratch = d.scratch[:0]
 	for _, l := range f.at.lanes {
 		s := router.State{Exclude: true}
@@ -98,7 +99,7 @@ func (d *Dispatcher) states(f *flight, strict bool) []router.State {
 			owes := l.behind.Load() > 0
 			s.Speed, s.Avoid = speed, !usable || owes
 			s.Exclude = l.ctx.Err() != nil || slices.Contains(f.refused, l) ||
-				strict && s.Avoid || owes && d.resorts()
+				strict && s.Avoid || owes && d.resorts() && l.overdue(clock)
 		}
 		d.scratch = append(d.scratch, s)
 	}

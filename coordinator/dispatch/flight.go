@@ -91,10 +91,11 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 		wake := d.double(f)
 		var changed <-chan struct{}
 		if f.route.Unasked() {
-			left, err := d.reroute(f, missed.begin(time.Now()))
+			now := time.Now()
+			left, err := d.reroute(f, missed.begin(now))
 			if !f.route.Unasked() || d.resort(ctx, f) {
-				missed.end(time.Now())
-				continue // to look at the limits of the new calls, and for workers
+				missed.end(now) // what is computed here takes no patience
+				continue        // to look at the limits of the new calls, and for workers
 			}
 			if err != nil {
 				return err

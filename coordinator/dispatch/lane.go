@@ -44,7 +44,8 @@ type lane struct {
 
 	buffers  wire.Buffers
 	listened chan struct{} // closed when the listener has ended
-	// behind is the number of requests on their way that are late.
+	// behind is the number of requests on their way that are late, were asked of others
+	// too, or given up.
 	behind  atomic.Int32
 	doubted atomic.Bool // its answers were, which was said
 
@@ -206,6 +207,14 @@ func (l *lane) delayLocked(c *call) (due bool) {
 		return true
 	}
 	return false
+}
+
+// overdue reports whether an answer is due that is beyond its limit. Others that are owed
+// were only given up, because somebody else was faster.
+func (l *lane) overdue(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.due) > 0 && now.Sub(l.due[0].sent) >= l.due[0].limit
 }
 
 // giveUp leaves the answer of a call to the listener, unless the inbox has it

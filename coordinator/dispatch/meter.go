@@ -105,7 +105,9 @@ func newMeter(experts []int, now time.Time) *meter {
 	return m
 }
 
-// count takes in the experts that a layer of a step wants.
+// count takes in the experts that a layer of a step wants. An expert is read once, also
+// where replicas share its rows: what is wanted must not depend on who serves it, or
+// placement by load would feed on itself.
 func (m *meter) count(layer int, slots []router.Slot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +115,9 @@ func (m *meter) count(layer int, slots []router.Slot) {
 	for i := range slots {
 		w := &experts[slots[i].Expert]
 		w.rows += uint64(slots[i].Count)
-		w.reads++
+		if i == 0 || slots[i].Expert != slots[i-1].Expert {
+			w.reads++
+		}
 	}
 }
 

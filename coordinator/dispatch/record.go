@@ -49,13 +49,15 @@ func (r *record) p99(rows int) int64 {
 }
 
 // answered takes in the answer to a call, for which so many bytes of experts were
-// worked through.
+// worked through; 0 for a refusal, which says nothing of how long work takes.
 func (r *record) answered(c *call, bytes int64) {
 	r.hops.add(c.span)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pace.Answered(c.rows, int64(c.span.took))
-	r.pace.Worked(bytes, int64(c.span.compute))
+	if bytes > 0 {
+		r.pace.Answered(c.rows, int64(c.span.took))
+		r.pace.Worked(bytes, int64(c.span.compute))
+	}
 	if c.span.took <= c.limit {
 		r.health.Answered()
 	} else {

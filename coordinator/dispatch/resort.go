@@ -40,7 +40,8 @@ type here struct {
 // resorts reports whether experts may be computed here, should nobody answer for
 // them.
 func (d *Dispatcher) resorts() bool {
-	return d.cfg.LastResort != nil && d.step.served && !d.here.broken.Load()
+	return d.cfg.LastResort != nil && d.step.served && !d.here.broken.Load() &&
+		d.fleet.ctx.Err() == nil
 }
 
 // LastResort reports whether experts are computed here now, or will be for
