@@ -9,10 +9,10 @@ import (
 	"github.com/conclave-serve/conclave/router"
 )
 
-// doubts are what workers have said in a flight that only a second opinion makes true: a
-// single worker with broken memory, or of ill will, must neither fail a request nor poison
-// its answer while another has the same experts, or the last resort. Where there is no
-// other, the same worker is asked again, and then believed.
+// doubts are what workers have said in a flight that others must confirm or refute: one
+// with broken memory, or of ill will, must neither fail a request nor poison its answer
+// while another has the same experts, or the last resort. Who repeats it, which is when
+// nobody else was left to ask, is believed, unless there is the last resort.
 //
 // They are by slot of the route: of replicas that share an expert's rows, none has an
 // opinion on the other's.
@@ -29,8 +29,8 @@ type doubt struct {
 
 func (d *doubts) clear() { d.invalid, d.infinite = d.invalid[:0], d.infinite[:0] }
 
-// judge says whether an answer counts. It is refused where it is unbelievable and the first
-// of its kind; its lane is sound, others are asked.
+// judge says whether an answer counts. It is refused where it is doubtful; its lane is
+// sound, others are asked.
 func (d *Dispatcher) judge(f *flight, l *lane, r *wire.Response, c *router.Call) error {
 	err := d.check(l, r, c)
 	var rejected *rejectedError
@@ -57,26 +57,23 @@ func (d *Dispatcher) warn(l *lane, why string) {
 	}
 }
 
-// note takes in what a worker says of slots, and reports whether there is one on which
-// that is the first opinion.
-func (d *Dispatcher) note(list *[]doubt, l *lane, slots ...int) (first bool) {
+// note takes in what a worker says of slots, and reports whether it is to be doubted.
+func (d *Dispatcher) note(list *[]doubt, l *lane, slots ...int) (doubtful bool) {
 	for _, slot := range slots {
-		i := slices.IndexFunc(*list, func(x doubt) bool { return x.slot == slot })
-		if i < 0 {
-			*list = append(*list, doubt{slot, l.worker})
+		said := doubt{slot, l.worker}
+		if !slices.Contains(*list, said) {
+			*list, doubtful = append(*list, said), true
 		}
-		// It does not vouch for itself while there is somebody better to ask.
-		first = first || i < 0 || (*list)[i].worker == l.worker && d.resorts()
 	}
-	return first
+	return doubtful || d.resorts()
 }
 
 // noteInfinite notes the slots of an answer whose outputs are not finite though what the
-// experts were given is, and reports whether that is the first opinion on one of them. Where
-// it is not, the outputs are the model's own doing.
+// experts were given is, and reports whether that is to be doubted. Where what they were
+// given is not finite either, it is the model's own doing.
 func (d *Dispatcher) noteInfinite(
 	f *flight, l *lane, r *wire.Response, c *router.Call,
-) (first bool) {
+) (doubtful bool) {
 	h := d.cfg.Hidden
 	row := h * r.Format.Size()
 	from := 0
@@ -86,12 +83,12 @@ func (d *Dispatcher) noteInfinite(
 			if r.Format.Finite(r.Outputs.Bytes()[i*row:(i+1)*row]) || !finite(f.x[c.Token(i)*h:][:h]) {
 				continue
 			}
-			first = d.note(&f.doubts.infinite, l, slot) || first
+			doubtful = d.note(&f.doubts.infinite, l, slot) || doubtful
 			break
 		}
 		from = end
 	}
-	return first
+	return doubtful
 }
 
 func finite(x []float32) bool {
