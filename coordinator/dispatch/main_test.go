@@ -56,14 +56,14 @@ func startFake(t testing.TB, id string) *fakeWorker {
 	return startFakeAt(t, id, "127.0.0.1:0")
 }
 
-func startFakeAt(t testing.TB, id, addr string) *fakeWorker {
+func startFakeAt(t testing.TB, id, addr string, more ...grpc.ServerOption) *fakeWorker {
 	t.Helper()
 	lis, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &fakeWorker{id: id, model: testModel, addr: lis.Addr().String(), served: make(chan error, 1)}
-	f.grpc = grpc.NewServer(wire.ServerOptions(64 << 20)...)
+	f.grpc = grpc.NewServer(append(wire.ServerOptions(64<<20), more...)...)
 	conclavev1.RegisterExpertServiceServer(f.grpc, f)
 	go func() { f.served <- f.grpc.Serve(lis) }()
 	t.Cleanup(func() {

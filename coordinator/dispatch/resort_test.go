@@ -113,6 +113,7 @@ func TestLastResortWaitsForTheFirstWorkers(t *testing.T) {
 // its limit, later layers do not wait for it, and once it has answered it is asked
 // again. Its late answer does no harm.
 func TestLastResortForAFrozenWorker(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for name, known := range map[string]bool{"known": true, "just started": false} {
 		t.Run(name, func(t *testing.T) {
 			r, l, workers := withResort(t, nil, []int{0, 2}, []int{1, 3})
@@ -165,6 +166,7 @@ func TestLastResortEndsAtOnce(t *testing.T) {
 
 // An answer that comes while others are computed here counts.
 func TestAnswerBeatsTheLastResort(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	r, l, workers := withResort(t, nil, everything)
 	r.known()
 	gate := make(chan struct{})
@@ -264,7 +266,9 @@ func TestSharedExpertsUnderFailures(t *testing.T) {
 
 // However long a worker stays slow, few calls are doubled before they are late.
 func TestHedgesOfASlowWorkerAreBounded(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	r, a, _ := pair(t, 1)
+	r.taking(10 * time.Millisecond)
 	slow := 2 * 25 * time.Millisecond // beyond the least hedge, not late
 	a.does(func(s dispatchStream, _ *wire.Request, _ *wire.Response) error {
 		select {

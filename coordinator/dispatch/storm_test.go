@@ -218,7 +218,7 @@ func TestStormOfEverything(t *testing.T) {
 					r.serve(f, everything...)
 				}
 				r.awaitLanes()
-				r.known()
+				r.learn()
 				for _, w := range winds {
 					w.calm.Store(false)
 				}
