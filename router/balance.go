@@ -53,9 +53,9 @@ func reads(rows int) float64 { return max(1, float64(rows)/shard.RowsPerRead) }
 
 // begin forgets the last layer.
 func (b *balance) begin(holders int, states []State) {
-	for len(b.load) < holders {
-		b.load, b.speed = append(b.load, 0), append(b.speed, 0)
-		b.from, b.queue = append(b.from, -1), append(b.queue, 0)
+	if len(b.from) < holders {
+		b.load, b.speed = make([]float64, holders), make([]float64, holders)
+		b.from, b.queue = make([]int, holders), make([]int, 0, holders)
 	}
 	b.parts, b.arena, b.order, b.uniform = b.parts[:0], b.arena[:0], b.order[:0], true
 	b.load, b.speed = b.load[:holders], b.speed[:holders]

@@ -7,9 +7,14 @@ import (
 	"github.com/conclave-serve/conclave/router"
 )
 
-// retryRefused is how soon a worker is asked again that refused though the table
-// has not changed: its news may still be on their way.
-const retryRefused = 20 * time.Millisecond
+const (
+	// retryRefused is how soon a worker is asked again that refused though the table
+	// has not changed: its news may still be on their way.
+	retryRefused = 20 * time.Millisecond
+	// retryLate is how soon somebody else is looked for again where nobody was left
+	// to ask for what a worker is late with.
+	retryLate = 20 * time.Millisecond
+)
 
 // outage is how long nobody could be asked for some expert of a layer. The time of
 // calls that fail in the end is no part of it.
@@ -130,21 +135,35 @@ func (d *Dispatcher) double(f *flight) (wake time.Time) {
 		}
 		if due(a.deadline, now) {
 			a.deadline = time.Time{}
-			if a.lane.record.missed(d.epoch.at(now)) {
-				d.totals.ejections.Add(1)
-				d.cfg.Log.Warn("worker ejected: it keeps answering late", "worker", a.lane.worker)
-			}
-			if !a.doubled && d.also(f, i) {
-				hops.retries.Add(1)
-				d.totals.retries.Add(1)
-			}
+			d.late(f, i, now)
 			a = &f.attempts[i]
-			a.lane.delay(a.call)
-			f.route.Late(i)
 		}
 		wake = earlier(earlier(wake, a.hedge), a.deadline)
 	}
 	return wake
+}
+
+// late takes in that a call is beyond its limit, and asks others too unless they have been.
+// Where there is nobody, it will be called again: others may be free or come meanwhile.
+func (d *Dispatcher) late(f *flight, i int, now time.Time) {
+	l := f.attempts[i].lane
+	if !f.attempts[i].late {
+		f.attempts[i].late = true
+		if l.record.missed(d.epoch.at(now)) {
+			d.totals.ejections.Add(1)
+			d.cfg.Log.Warn("worker ejected: it keeps answering late", "worker", l.worker)
+		}
+		l.delay(f.attempts[i].call)
+		f.route.Late(i)
+	}
+	switch {
+	case f.attempts[i].doubled:
+	case d.also(f, i):
+		l.record.hops.retries.Add(1)
+		d.totals.retries.Add(1)
+	default:
+		f.attempts[i].deadline = now.Add(retryLate)
+	}
 }
 
 func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }

@@ -37,8 +37,10 @@ type attempt struct {
 	call *call // nil when it has failed
 	live bool  // its answer is due
 	// hedge is when others are asked too, zero if they have been, or will not be;
-	// deadline is when it is late, zero when it has been.
+	// deadline is when it is late, or then when others are looked for again; zero if
+	// they need not be.
 	hedge, deadline time.Time
+	late            bool // it is beyond its limit
 	doubled         bool // others were asked too
 	// here is the answer of a call without a lane, which the last resort took.
 	here []byte

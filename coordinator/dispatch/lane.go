@@ -23,8 +23,8 @@ import (
 const maxCalls = 4 * Flights
 
 // maxDescription bounds what a worker says of itself: like its record in the registry, some
-// kilobytes for a large model.
-const maxDescription = 1 << 20
+// kilobytes for a large model. The codec takes no more in any case.
+const maxDescription = 512 << 10
 
 // lane is an open stream to one worker. The dispatcher's caller sends on it, and
 // the worker answers in the order of the requests; a goroutine of the lane

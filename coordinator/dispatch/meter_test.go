@@ -53,9 +53,12 @@ func TestAging(t *testing.T) {
 func TestMeterCountsExperts(t *testing.T) {
 	start := time.Unix(0, 0)
 	m := newMeter([]int{0, 4, 4}, start)
-	slots := []router.Slot{{Expert: 1, Count: 5}, {Expert: 3, Count: 1}}
+	// Replicas share the rows of expert 1.
+	slots := []router.Slot{
+		{Expert: 1, Count: 5}, {Expert: 1, From: 5, Count: 4}, {Expert: 3, Count: 1},
+	}
 	m.count(1, slots)
-	m.count(1, slots[1:])
+	m.count(1, slots[2:])
 	if n := testing.AllocsPerRun(100, func() { m.count(2, slots) }); n > 0 {
 		t.Errorf("counting allocates %v times", n)
 	}
@@ -64,7 +67,7 @@ func TestMeterCountsExperts(t *testing.T) {
 	if len(got) != 3 || got[0].Rows != nil || len(got[1].Rows) != 4 || len(got[1].Reads) != 4 {
 		t.Fatalf("rates %+v", got)
 	}
-	for e, want := range [][2]float64{{0, 0}, {5, 1}, {0, 0}, {2, 2}} {
+	for e, want := range [][2]float64{{0, 0}, {9, 1}, {0, 0}, {2, 2}} {
 		if r, n := float64(got[1].Rows[e]), float64(got[1].Reads[e]); !near(r, want[0]) || !near(n, want[1]) {
 			t.Errorf("expert %d: %v rows in %v reads, want %v", e, r, n, want)
 		}

@@ -249,6 +249,34 @@ func TestLateWithoutReplica(t *testing.T) {
 	}
 }
 
+// A worker is late while the other one with its experts owes an answer too: that one is
+// asked as soon as it has given it, long before the lane of the first is cut.
+func TestLateWhileTheOtherOwes(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	r := newRig(t, nil)
+	a, b := startFake(t, "a"), startFake(t, "b")
+	r.serve(a, everything...)
+	r.serve(b, everything...)
+	r.awaitLanes()
+	r.learn()
+	gate := make(chan struct{})
+	b.does(holdUp(gate))
+	x, c := layer()
+	asked, answered := b.calls.Load(), r.d.Hops()["a"].Calls
+	r.d.Begin()
+	r.d.Send(0, 1, x, c) // to both
+	r.d.End()
+	r.until("a's answer", func() bool { return r.d.Hops()["a"].Calls > answered })
+	r.until("b's request", func() bool { return b.calls.Load() > asked })
+	a.does(holdUp(nil))
+	timer := time.AfterFunc(500*time.Millisecond, func() { close(gate) }) // after a's limit
+	defer timer.Stop()
+	r.check()
+	if h := r.d.Hops()["a"]; h.Failures > 0 {
+		t.Errorf("the lane had to be cut: %+v", h)
+	}
+}
+
 // A worker that leaves too much unanswered gets no more.
 func TestCongestedLane(t *testing.T) {
 	r, a, b := pair(t, 0)

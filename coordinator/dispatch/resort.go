@@ -65,8 +65,8 @@ func (s *snapshot) owed() bool {
 }
 
 // resort computes one expert of a flight that nobody is asked for who is not
-// late, and reports whether there was one. The caller looks around before the
-// next: a worker may be back.
+// late, or tries to, and reports whether there was one. The caller looks around before
+// the next: a worker may be back, or is asked again that was spared for this.
 func (d *Dispatcher) resort(ctx context.Context, f *flight) bool {
 	if !d.resorts() {
 		return false
@@ -94,7 +94,7 @@ func (d *Dispatcher) resort(ctx context.Context, f *flight) bool {
 			f.cause = err
 			d.cfg.Log.Error("the last resort failed", "layer", f.layer, "expert", c.Experts[0], "err", err)
 		}
-		return false
+		return true
 	}
 	f.route.Answered(i)
 	d.here.experts.Add(1)

@@ -146,6 +146,60 @@ func TestLastResortForAFrozenWorker(t *testing.T) {
 	}
 }
 
+// A worker whose answer was given up, because another was faster, is not late: what it
+// alone serves is asked of it.
+func TestGivenUpIsNotLate(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	r, l, workers := withResort(t, func(c *Config) { c.HedgeAfter = 1 }, everything, []int{0, 1, 2})
+	r.known()
+	asked := workers[0].calls.Load()
+	gate := make(chan struct{})
+	workers[0].does(holdUp(gate))
+	x, _ := layer()
+	c := router.Choice{
+		K: 3, Experts: []uint32{0, 1, 2, 1, 2, 0, 2, 0, 1}, Weights: []float32{1, 2, 3, 4, 5, 6, 7, 8, 9},
+	}
+	out, err := r.run(t.Context(), x, c)
+	if err != nil || workers[0].calls.Load() == asked || !r.d.fleet.newest().owed() {
+		t.Fatalf("%v after %d calls", err, workers[0].calls.Load()-asked)
+	}
+	x, c = layer()
+	r.d.Begin()
+	defer r.d.End()
+	r.d.Send(0, 1, x, c)
+	close(gate)
+	if err := r.d.Receive(t.Context(), 0, out); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.runs.Load(); n > 0 {
+		t.Errorf("%d experts computed here", n)
+	}
+}
+
+// A worker that was spared, because it owes an answer, is asked when the last resort turns
+// out to be none.
+func TestBrokenLastResortSparesNobody(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	r, l, workers := withResort(t, nil, everything)
+	r.learn()
+	gate := make(chan struct{})
+	workers[0].does(holdUp(gate))
+	r.check() // computed here, after the limit
+	l.before = func() error {
+		close(gate)
+		return errors.New("bad weights")
+	}
+	x, c := layer()
+	out := make([]float32, len(x))
+	r.d.Begin()
+	defer r.d.End()
+	r.d.Send(0, 1, x, c)
+	if err := r.d.Receive(t.Context(), 0, out); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(0, x, c, out)
+}
+
 // A worker comes back while its experts are computed here: the rest is its own.
 func TestLastResortEndsAtOnce(t *testing.T) {
 	r, l, _ := withResort(t, nil, everything)
