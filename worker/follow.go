@@ -34,6 +34,7 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 	var state membership.State
 	var first []byte // the plan that came first with the present epoch
 	var epoch uint64
+	var failed []byte // the plan that waits for another try to load it; nil if none does
 	wait := loadAgainAfter
 	for {
 		select {
@@ -43,8 +44,12 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			}
 			state = newer
 			w.state.Store(&newer)
+			if failed != nil && bytes.Equal(failed, state.Plan) {
+				continue // news of others is no reason to try earlier
+			}
 		case <-again.C:
 		}
+		failed = nil
 		plan, err := w.planOf(state)
 		w.complain(err)
 		if plan == nil {
@@ -59,7 +64,7 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 			}
 			w.log.Error("experts not loaded; trying again", "err", err, "wait", wait)
 			again.Reset(wait)
-			wait = min(2*wait, loadAgainMost)
+			failed, wait = state.Plan, min(2*wait, loadAgainMost)
 			continue
 		}
 		wait = loadAgainAfter
@@ -71,9 +76,7 @@ func (w *Worker) follow(ctx context.Context, states <-chan membership.State) err
 		if !bytes.Equal(first, state.Plan) || !mayFree(w.id.Model, plan.Epoch, state) {
 			continue
 		}
-		if who := unregistered(plan.Epoch, state, w.seat.Gossip.Members()); who != "" {
-			w.log.Warn("experts kept for a coordinator that the registry does not know",
-				"coordinator", who)
+		if who := unregistered(plan.Epoch, state, w.seat.Gossip.Members()); w.keepsFor(who) {
 			again.Reset(keepFor)
 			continue
 		}
@@ -95,6 +98,17 @@ func unregistered(epoch uint64, state membership.State, members []membership.Mem
 		}
 	}
 	return ""
+}
+
+// keepsFor reports whether experts are kept for a coordinator, "" for nobody, and says so once.
+// Only follow calls it.
+func (w *Worker) keepsFor(who string) bool {
+	if who != "" && who != w.keptFor {
+		w.log.Warn("experts kept for a coordinator that the registry does not know",
+			"coordinator", who)
+	}
+	w.keptFor = who
+	return who != ""
 }
 
 // planOf decodes the plan of a state; nil if there is none for this worker's

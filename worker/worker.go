@@ -107,8 +107,9 @@ type Worker struct {
 	seat   *membership.Seat[membership.Worker]
 	joined atomic.Bool                      // seat is there
 	state  atomic.Pointer[membership.State] // the newest
-	// brokenPlan is what was said of a plan that cannot be read; who follows owns it.
-	brokenPlan string
+	// brokenPlan is what was said of a plan that cannot be read, keptFor the coordinator for
+	// which experts are kept; who follows owns them.
+	brokenPlan, keptFor string
 }
 
 // New opens the checkpoint and the listening socket, so that bad input is

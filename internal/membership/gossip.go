@@ -39,6 +39,7 @@ type GossipConfig struct {
 type Gossip struct {
 	list    *memberlist.Memberlist
 	keyring *memberlist.Keyring // nil: in the clear
+	addr    string
 	self    *selfMeta
 	roster  *roster
 	events  chan Event
@@ -103,6 +104,8 @@ func JoinGossip(cfg GossipConfig) (*Gossip, error) {
 			fmt.Errorf("join gossip as %s on %s: %w", cfg.ID, cfg.BindAddr, err), transport.Shutdown())
 	}
 	g.keyring = m.Keyring
+	// Now, because it never changes, and memberlist writes it again with every announcement.
+	g.addr = g.list.LocalNode().Address()
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.wg.Go(func() { g.announce(ctx) })
@@ -179,7 +182,7 @@ func (cfg *GossipConfig) memberlist(self *selfMeta, r *roster) *memberlist.Confi
 }
 
 // Addr is the address that others join: host:port.
-func (g *Gossip) Addr() string { return g.list.LocalNode().Address() }
+func (g *Gossip) Addr() string { return g.addr }
 
 // Join contacts the peers (host:port) that are not known to be alive, and returns how many of
 // peers are members now. The error names those that did not answer; it is nil when at least
