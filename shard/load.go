@@ -19,8 +19,9 @@ type Report struct {
 
 // LayerLoad is how often the experts of a layer are wanted, by expert.
 type LayerLoad struct {
-	// Rows are token rows in a second, Reads calls in a second: each reads the
-	// expert's weights once, for however many rows.
+	// Rows are token rows in a second, Reads layers of steps in a second that want
+	// the expert: each reads its weights once, for however many rows, or once for each
+	// replica that shares them.
 	Rows  []float32 `json:"rows,omitempty"`
 	Reads []float32 `json:"reads,omitempty"`
 }

@@ -11,7 +11,9 @@
 //   - An expert is never skipped: a layer either has all of its outputs or
 //     fails. A broken lane, a refusal or lateness only means that the call's
 //     experts are asked for elsewhere, by the newest table.
-//   - The first answer for an expert counts, and it is added once.
+//   - The first answer for a part of an expert's rows counts, and it is added once.
+//   - What only a broken or lying worker would answer is believed when nobody else
+//     is left to ask.
 //   - The table announced as settled is at least as new as any table that a
 //     layer in flight was routed by.
 //
