@@ -62,10 +62,17 @@ func Open(dir string) (*Checkpoint, error) { return OpenFrom(context.Background(
 
 // OpenFrom is Open for a checkpoint whose weight files come from source, and of which only the
 // index, if it has one, is in dir. Of the weights it reads the headers; whoever wants to see more
-// calls Fetch before. With a nil source it is Open.
+// calls Fetch before. With a nil source it is Open. Headers in the copies of a Remote
+// that are not right are read from its origin again, once.
 func OpenFrom(ctx context.Context, dir string, source Source) (*Checkpoint, error) {
 	c := &Checkpoint{source: source, tensors: make(map[string]located)}
-	if err := c.open(ctx, dir); err != nil {
+	err := c.open(ctx, dir)
+	if err != nil && c.renewHeaders(ctx) {
+		closed := c.Close()
+		c = &Checkpoint{source: source, tensors: make(map[string]located)}
+		err = errors.Join(closed, c.open(ctx, dir))
+	}
+	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	for name, at := range c.tensors {

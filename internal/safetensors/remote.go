@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 )
@@ -44,4 +45,54 @@ func (c *Checkpoint) Read(r Range) ([]byte, error) {
 		return f.data[r.Begin:r.End:r.End], nil
 	}
 	return nil, fmt.Errorf("the checkpoint has no weight file %s", quote(r.File))
+}
+
+// renewHeaders reads the headers of all files from a Remote's origin again, because something is
+// wrong with them: a copy may have been damaged on its way or on the disk, and would stay so. It
+// reports whether one is another now. Where the trouble is something else it does nothing.
+func (c *Checkpoint) renewHeaders(ctx context.Context) (changed bool) {
+	remote, ok := c.source.(Remote)
+	if !ok || ctx.Err() != nil {
+		return false
+	}
+	absent := false
+	for _, f := range c.files {
+		n, err := HeaderLength(f.data, int64(len(f.data)), f.name)
+		if err != nil && remote.Present(Range{f.name, 0, prefixBytes}) {
+			absent = false
+			break // a length is wrong, for which the headers were not fetched
+		}
+		absent = absent || !remote.Present(Range{f.name, 0, prefixBytes + int64(n)})
+	}
+	if absent { // they could not be fetched, which is what is wrong
+		return false
+	}
+	for _, f := range c.files {
+		other, err := renewHeader(ctx, remote, f)
+		if err != nil {
+			return false // the first trouble tells more
+		}
+		changed = changed || other
+	}
+	return changed
+}
+
+// renewHeader reads one header again, and reports whether that has changed the copy.
+func renewHeader(ctx context.Context, remote Remote, f *mapped) (changed bool, err error) {
+	size := int64(len(f.data))
+	r := Range{f.name, 0, min(prefixBytes, size)}
+	prefix, err := remote.Reread(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	n, err := HeaderLength(prefix, size, f.name)
+	if err != nil {
+		return false, err
+	}
+	r.End += int64(n)
+	header, err := remote.Reread(ctx, r)
+	if err != nil || bytes.Equal(header, f.data[:r.End]) {
+		return false, err
+	}
+	return true, remote.Replace(r, header)
 }
