@@ -42,8 +42,8 @@ func FuzzRequest(f *testing.F) {
 		add(r)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		l := lane{server: s.Server}
-		l.resp.Buffers = &l.buffers
+		l := lane{server: s.Server, buffers: new(wire.Buffers)}
+		l.resp.Buffers = l.buffers
 		if err := wire.Codec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, &l.req); err != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -326,5 +327,44 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	if _, err := open(ctx); err != nil {
 		t.Errorf("after all had gone: %v", err)
+	}
+}
+
+// Strangers that keep large messages half sent are hung up on, whoever holds most first; a
+// coordinator's lane goes on.
+func TestBytesOfStrangersAreBounded(t *testing.T) {
+	const limit = 1 << 20
+	s := startServer(t, checkpointDir, limit)
+	open, _ := greeting(t, s)
+	lane := s.open(t)
+	half := append([]byte{}, open...)
+	body := append(binary.BigEndian.AppendUint32([]byte{0}, limit), make([]byte, limit-1000)...)
+	for len(body) > 0 {
+		n := min(len(body), 16<<10)
+		half = append(half, frame(0, 0, 1, body[:n])...)
+		body = body[n:]
+	}
+	var ended atomic.Int32
+	var reading sync.WaitGroup
+	for range 2 * budgetMessages {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reading.Wait()
+		defer func() { _ = c.Close() }()
+		_, _ = c.Write(half) // it may be hung up on in the midst of it
+		reading.Go(func() {
+			_, _ = io.Copy(io.Discard, c)
+			ended.Add(1)
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if !comes(ctx, func() bool { return ended.Load() >= budgetMessages-1 }) {
+		t.Errorf("%d strangers were hung up on", ended.Load())
+	}
+	if resp := lane.ask(lane.good()); resp.Status != wire.StatusOK {
+		t.Errorf("the coordinator got %v: %s", resp.Status, resp.Message)
 	}
 }

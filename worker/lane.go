@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -22,8 +23,9 @@ func (s *Server) Dispatch(stream conclavev1.ExpertService_DispatchServer) error 
 	}
 	s.lanes.Add(1)
 	defer s.lanes.Add(-1)
-	l := lane{server: s}
-	l.resp.Buffers = &l.buffers
+	l := lane{server: s, buffers: new(wire.Buffers)}
+	l.from = addrOf(stream.Context())
+	l.resp.Buffers = l.buffers
 	for {
 		if err := stream.RecvMsg(&l.req); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -40,6 +42,19 @@ func (s *Server) Dispatch(stream conclavev1.ExpertService_DispatchServer) error 
 		if err := stream.SendMsg(&l.resp); err != nil {
 			return err
 		}
+		l.rest()
+	}
+}
+
+// rest ends a request: its bytes count no more, and much memory is not kept.
+func (l *lane) rest() {
+	l.server.budget.Release(l.from)
+	if cap(l.req.Activations.Bytes()) > keptBytes {
+		l.req = wire.Request{}
+	}
+	if l.large {
+		l.buffers, l.large = new(wire.Buffers), false
+		l.resp.Buffers = l.buffers
 	}
 }
 
@@ -49,7 +64,9 @@ type lane struct {
 	server  *Server
 	req     wire.Request
 	resp    wire.Response
-	buffers wire.Buffers
+	buffers *wire.Buffers
+	from    net.Addr // the coordinator's connection
+	large   bool     // a reply took more than keptBytes
 }
 
 // serve fills resp for req, whose sender is gone when ctx ends.
@@ -81,7 +98,10 @@ func (l *lane) serve(ctx context.Context) {
 	}
 	l.resp.Status, l.resp.Format = wire.StatusOK, l.req.Format
 	rows, hidden := len(l.req.Rows), s.spec.Hidden
-	out := l.resp.Outputs.Reserve(&l.buffers, rows*hidden*l.req.Format.Size())
+	size := rows * hidden * l.req.Format.Size()
+	s.budget.Hold(l.from, size)
+	l.large = l.large || size > keptBytes
+	out := l.resp.Outputs.Reserve(l.buffers, size)
 	s.work.run(s.pool, s.spec, &l.req, out)
 	s.calls.Add(1)
 	s.rows.Add(int64(rows))

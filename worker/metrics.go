@@ -95,6 +95,12 @@ func (w *Worker) metrics() (*prometheus.Registry, error) {
 			func() float64 { return float64(max(w.events.total.Load()-w.events.done.Load(), 0)) }),
 		counter("loaded_bytes_total", "What was read of experts.",
 			func() float64 { return float64(w.events.done.Load()) }),
+		counter("origin_bytes_total", "Bytes of weights read from the origin of a model at a URL.",
+			func() float64 { origin, _ := w.bytesRead(); return float64(origin) }),
+		counter("peer_bytes_total", "Bytes of weights read from other workers.",
+			func() float64 { _, peers := w.bytesRead(); return float64(peers) }),
+		counter("peer_served_bytes_total", "Bytes of weights sent to other workers.",
+			func() float64 { return float64(w.offer.served.Load()) }),
 	} {
 		problems = append(problems, registry.Register(m))
 	}

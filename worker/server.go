@@ -37,6 +37,7 @@ type Server struct {
 	grpc       *grpc.Server
 	log        *slog.Logger
 	streams    atomic.Int32 // open ones, as admit counts
+	budget     *border.Budget
 
 	// compute serialises the lanes: one request at a time has all cores. It
 	// guards pool and work.
@@ -57,6 +58,7 @@ func NewServer(
 	s := &Server{
 		id: id, spec: spec, store: store, pool: pool, maxMessage: maxMessage,
 		started: time.Now(), log: slog.New(slog.DiscardHandler),
+		budget: border.NewBudget(budgetMessages * int64(maxMessage)),
 	}
 	s.grpc = grpc.NewServer(append(wire.ServerOptions(maxMessage), grpc.InTapHandle(s.admit))...)
 	conclavev1.RegisterExpertServiceServer(s.grpc, s)
@@ -65,7 +67,7 @@ func NewServer(
 
 // Serve answers on lis until Stop.
 func (s *Server) Serve(lis net.Listener) error {
-	err := s.grpc.Serve(border.Listener(lis, maxConnections))
+	err := s.grpc.Serve(border.Listener(s.budget.Listener(lis), maxConnections))
 	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve experts on %v: %w", lis.Addr(), err)
 	}
