@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,8 @@ type here struct {
 	raw     []byte
 	used    bool // in this step
 	since   time.Time
-	began   [2]int64 // the counters, then
+	said    time.Time // when the log was last told that it begins
+	began   [2]int64  // the counters, then
 	on      atomic.Bool
 	broken  atomic.Bool // it failed, and is left alone until workers serve again
 	experts atomic.Int64
@@ -145,8 +147,17 @@ func (d *Dispatcher) beginResort(f *flight) {
 	if reason == "" {
 		reason = "those who serve them are late or refuse"
 	}
-	d.cfg.Log.Warn("last resort: experts are computed here", "layer", f.layer, "reason", reason)
+	level := slog.LevelDebug // of what was said a moment ago
+	if d.here.since.Sub(d.here.said) > sayAgain {
+		level, d.here.said = slog.LevelWarn, d.here.since
+	}
+	d.cfg.Log.Log(context.Background(), level, "last resort: experts are computed here",
+		"layer", f.layer, "reason", reason)
 }
+
+// sayAgain is how often the log tells at most that the last resort begins: on a
+// machine that has too much to do, workers are late for a moment again and again.
+const sayAgain = 10 * time.Second
 
 // rest takes in the end of a step. Once workers have answered a whole one, and owe
 // nothing, the last resort gives back what it has taken.
