@@ -29,10 +29,13 @@ type controller struct {
 	every   time.Duration
 	reports func(context.Context) (map[string][]byte, error)
 	present func() membership.State
-	sight   sight
+	account account
 
-	measured measured     // lately; owned by govern
-	underway *rebalancing // owned by govern; nil: none is
+	// Owned by govern: what was measured lately; the rebalance that is under way, or nil;
+	// and what keeps the next one back.
+	measured  measured
+	underway  *rebalancing
+	restraint restraint
 }
 
 // settle is how long the set of workers must stay as it is before it is
@@ -77,7 +80,7 @@ func (c *controller) govern(ctx context.Context, office *membership.Office) {
 	put := office.PutPlan
 	thinking := newThinker(ctx, c)
 	defer thinking.wait()
-	defer func() { c.underway = nil }()
+	defer c.end() // who governs next looks for itself what is left to do
 	for {
 		select {
 		case <-office.Lost():
@@ -115,8 +118,10 @@ func (c *controller) govern(ctx context.Context, office *membership.Office) {
 func sameForPlan(a, b membership.State) bool {
 	return a.Connected == b.Connected && a.PlanRevision == b.PlanRevision &&
 		maps.EqualFunc(a.Workers, b.Workers, func(v, w membership.Worker) bool {
-			return v.Model == w.Model && v.Capacity == w.Capacity && v.Memory == w.Memory &&
-				v.Zone == w.Zone && v.Draining == w.Draining
+			// Another run of a worker may have come back too often.
+			return v.Incarnation == w.Incarnation && v.Model == w.Model &&
+				v.Capacity == w.Capacity && v.Memory == w.Memory && v.Zone == w.Zone &&
+				v.Draining == w.Draining
 		}) &&
 		maps.EqualFunc(a.Coordinators, b.Coordinators, func(v, w membership.Coordinator) bool {
 			return v.Model == w.Model
@@ -147,6 +152,9 @@ func (c *controller) plan(
 	_, err = office.PutPlan(ctx, data, state.PlanRevision)
 	switch {
 	case err == nil:
+		if state.Plan != nil && readable(state).Plan == nil {
+			c.log.Warn("replaced a plan that cannot be read", "revision", state.PlanRevision)
+		}
 		c.log.Info("new placement", "epoch", next.Epoch, "workers", len(next.Workers))
 	case errors.Is(err, membership.ErrConflict), errors.Is(err, membership.ErrOusted):
 		// The watch brings the plan that won; that state is decided anew, by whoever is in office.
@@ -188,11 +196,12 @@ func (c *controller) decide(state membership.State) (*shard.Plan, error) {
 // demand is what placements in a state are judged by.
 func (c *controller) demand(state membership.State, m measured) *shard.Demand {
 	d := &shard.Demand{Layers: c.layers, Copies: c.replicas, Load: m.load}
+	speeds := speedsFor(state, c.model, m.speeds)
 	for _, w := range state.Workers {
 		if w.Model == c.model && !w.Draining {
 			d.Workers = append(d.Workers, shard.Capacity{
 				ID: shard.WorkerID(w.ID), Bytes: w.Capacity, Zone: w.Zone,
-				Spare: int64(forExperts * float64(w.Memory)), Speed: m.speeds[shard.WorkerID(w.ID)],
+				Spare: int64(forExperts * float64(w.Memory)), Speed: speeds[w.ID],
 			})
 		}
 	}
@@ -206,14 +215,19 @@ const forExperts = 0.8
 
 // lastEpoch is the newest epoch that anybody has heard of. It is ahead of the
 // plan's only if the registry lost its history; an epoch used twice would let
-// workers drop experts that tables still route to.
+// workers drop experts that tables still route to. One that no plan can have does not count.
 func lastEpoch(state membership.State) uint64 {
 	var last uint64
+	hear := func(epoch uint64) {
+		if epoch < shard.MaxEpoch {
+			last = max(last, epoch)
+		}
+	}
 	for _, k := range state.Coordinators {
-		last = max(last, k.TableEpoch)
+		hear(k.TableEpoch)
 	}
 	for _, w := range state.Workers {
-		last = max(last, w.PlanEpoch)
+		hear(w.PlanEpoch)
 	}
 	return last
 }

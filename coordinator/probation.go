@@ -200,6 +200,7 @@ func (d *damper) last() uint64 {
 func (c *controller) consider(
 	state membership.State, now time.Time,
 ) (next *shard.Plan, again time.Duration, err error) {
+	state = readable(state)
 	view, again := c.damper.view(state, now)
 	next, err = c.decide(view)
 	if err != nil || !staffed(view, c.model) {
@@ -223,6 +224,16 @@ func (c *controller) consider(
 		next.Epoch = max(next.Epoch, newest+1)
 	}
 	return next, again, nil
+}
+
+// readable is a state without a plan that cannot be read: it is replaced like one that is lost.
+func readable(state membership.State) membership.State {
+	if state.Plan != nil {
+		if _, err := shard.DecodePlan(state.Plan); err != nil {
+			state.Plan = nil
+		}
+	}
+	return state
 }
 
 // staffed reports whether anybody takes experts in a state.

@@ -2,125 +2,167 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/shard"
 )
 
-// Placement is how evenly the workers are busy, and what has been done about it.
-type Placement struct {
-	// Balancedness is the mean by the slowest of the workers' times under the
-	// present plan and load, by prediction: 1 is even; 0 if no load is known.
-	Balancedness float64 `json:"balancedness"`
-	// Before and After are the same of the last rebalance that this process made;
-	// Slowest… how long the slowest workers compute for a second of the load.
-	Before        float64 `json:"before,omitempty"`
-	After         float64 `json:"after,omitempty"`
-	SlowestBefore float64 `json:"slowest_before_seconds,omitempty"`
-	SlowestAfter  float64 `json:"slowest_after_seconds,omitempty"`
-	// Rebalances that this process began as controller, how many experts workers
-	// loaded for them, and how much that is.
-	Rebalances int64 `json:"rebalances"`
-	Moves      int64 `json:"moves"`
-	MovedBytes int64 `json:"moved_bytes"`
-	// StepsLeft is how many layers of the present one are still to come.
-	StepsLeft int `json:"steps_left,omitempty"`
+// rebalancing is a rebalance on its way: plan after plan, each of which moves the
+// experts of a layer or of a few.
+type rebalancing struct {
+	demand *shard.Demand
+	epoch  uint64 // of the newest plan of it
+	steps  []shard.Step
 }
 
-// sight is a Placement that others may read.
-type sight struct {
-	mu  sync.Mutex
-	now Placement
-}
+// stepBytes is how much is loaded for one plan, or one layer. More would hold
+// twice as much memory meanwhile and take longer to stop; less would take a round
+// of the registry for every expert.
+const stepBytes = 256 << 20
 
-func (s *sight) change(f func(*Placement)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(&s.now)
-}
-
-// placement is how the cluster's placement does, as far as this process knows.
-func (c *controller) placement() Placement {
-	c.sight.mu.Lock()
-	defer c.sight.mu.Unlock()
-	return c.sight.now
-}
-
-// measured is what coordinators have measured.
-type measured struct {
-	load   shard.Load
-	speeds map[shard.WorkerID]float64
-}
-
-// measure reads the reports of all coordinators.
-func (c *controller) measure(ctx context.Context) (measured, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(c.every, time.Second))
-	defer cancel()
-	texts, err := c.reports(ctx)
-	if err != nil {
-		return measured{}, err
-	}
-	var reports []*shard.Report
-	for id, text := range texts {
-		r, err := shard.DecodeReport(text)
-		if err != nil {
-			c.log.Warn("ignoring a report", "coordinator", id, "err", err)
-			continue
-		}
-		reports = append(reports, r)
-	}
-	return measured{
-		load:   shard.LoadOf(c.model, c.layers, reports),
-		speeds: shard.SpeedsOf(c.model, reports),
-	}, nil
-}
-
-// survey keeps the balancedness fresh, whoever is elected, until ctx ends.
-func (c *controller) survey(ctx context.Context) {
-	if c.every <= 0 || c.reports == nil {
+// heed begins the rebalance that a look at the load calls for, if it has for some time.
+func (c *controller) heed(t thought, state membership.State) {
+	if t.err != nil {
+		c.log.Debug("no look at the load", "err", t.err)
 		return
 	}
-	ticker := time.NewTicker(c.every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		state := c.present()
-		plan, err := c.planOf(state)
-		if err != nil || plan == nil {
-			continue
-		}
-		m, err := c.measure(ctx)
-		if err != nil {
-			continue // the controller tells
-		}
-		f := c.demand(state, m).Forecast(plan)
-		c.sight.change(func(p *Placement) {
-			p.Balancedness = 0
-			if f.Slowest > 0 {
-				p.Balancedness = f.Balancedness()
-			}
-		})
+	c.measured = t.measured
+	if c.underway != nil {
+		return
 	}
+	if plan, err := c.planOf(state); err != nil || plan == nil || plan.Epoch != t.epoch {
+		return // it was about another one
+	}
+	if !c.restraint.allows(&t) {
+		return
+	}
+	c.underway = &rebalancing{demand: t.demand, epoch: t.epoch, steps: t.change.Steps}
+	before, after := t.change.Before, t.change.After
+	c.log.Info("rebalancing", "layers", len(t.change.Steps),
+		"balancedness", before.Balancedness(), "to", after.Balancedness(),
+		"slowest_seconds", before.Slowest, "slowest_seconds_to", after.Slowest)
+	c.account.change(func(p *Placement) {
+		p.Rebalances++
+		p.Before, p.After = before.Balancedness(), after.Balancedness()
+		p.SlowestBefore, p.SlowestAfter = before.Slowest, after.Slowest
+		p.StepsLeft = len(t.change.Steps)
+	})
 }
 
-// planOf decodes the plan of a state; nil if there is none for this model.
-func (c *controller) planOf(state membership.State) (*shard.Plan, error) {
-	if state.Plan == nil {
-		return nil, nil
+// planWriter is PutPlan of membership.Office.
+type planWriter func(ctx context.Context, data []byte, prevRevision int64) (int64, error)
+
+// advance writes the next plan of a rebalance once the last one is in place
+// everywhere. It gives the rebalance up if the workers or the plan have changed:
+// what has been moved by then is a valid plan by itself.
+func (c *controller) advance(ctx context.Context, put planWriter, state membership.State) {
+	r := c.underway
+	if r == nil || !state.Connected {
+		return
 	}
-	plan, err := shard.DecodePlan(state.Plan)
+	plan, err := c.planOf(state)
+	if err == nil && plan != nil && plan.Epoch < r.epoch {
+		return // the news of our own plan are on their way
+	}
+	if err != nil || plan == nil || plan.Epoch > r.epoch || !c.standsIn(plan, state) {
+		c.log.Info("rebalance given up: workers or plan have changed", "layers_left", len(r.steps))
+		c.end()
+		return
+	}
+	if !c.settled(plan, state) {
+		return
+	}
+	if len(r.steps) == 0 {
+		c.log.Info("rebalanced", "epoch", plan.Epoch)
+		c.end()
+		return
+	}
+	n, bytes := 0, int64(0)
+	for n < len(r.steps) && (n == 0 || bytes+r.steps[n].Bytes <= stepBytes) {
+		bytes += r.steps[n].Bytes
+		n++
+	}
+	next := r.demand.Apply(plan, r.steps[:n])
+	next.Epoch = max(next.Epoch, lastEpoch(state)+1, c.damper.last()+1)
+	data, err := next.Encode()
+	if err == nil {
+		_, err = put(ctx, data, state.PlanRevision)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the registry holds a broken plan: %w", err)
+		// The plan that won, or another controller, goes on from what has been moved.
+		lost := errors.Is(err, membership.ErrConflict) || errors.Is(err, membership.ErrOusted)
+		if !lost && ctx.Err() == nil {
+			c.log.Warn("rebalance given up", "err", err)
+		}
+		c.end()
+		return
 	}
-	if plan.Model != c.model {
-		return nil, nil
+	c.moved(r, next.Epoch, n)
+}
+
+// moved notes that a plan with the next n steps of a rebalance has been written.
+func (c *controller) moved(r *rebalancing, epoch uint64, n int) {
+	for _, s := range r.steps[:n] {
+		c.account.change(func(p *Placement) {
+			p.Moves += int64(s.Moves)
+			p.MovedBytes += s.Bytes
+			p.StepsLeft--
+		})
 	}
-	return plan, nil
+	r.epoch, r.steps = epoch, r.steps[n:]
+}
+
+// end ends a rebalance, done or not, if one is under way.
+func (c *controller) end() {
+	c.underway = nil
+	c.account.change(func(p *Placement) { p.StepsLeft = 0 })
+}
+
+// atRest returns the plan of a state in which nothing moves and nothing must;
+// else nil.
+func (c *controller) atRest(state membership.State) *shard.Plan {
+	plan, err := c.planOf(state)
+	if err != nil || plan == nil || !state.Connected || !c.settled(plan, state) ||
+		!c.standsIn(plan, state) {
+		return nil
+	}
+	return plan
+}
+
+// standsIn reports whether a plan is right for the workers of a state: those that it is planned
+// for, which are not those that are registered while one is waited for or on probation. A plan
+// by load stands as one by number does, which is far sooner said.
+func (c *controller) standsIn(plan *shard.Plan, state membership.State) bool {
+	d := c.demand(c.planned(state), measured{})
+	next, err := shard.Next(plan, c.model, d.Layers, d.Workers, d.Copies)
+	return err == nil && next == plan
+}
+
+// planned is a state with the workers that it is planned for.
+func (c *controller) planned(state membership.State) membership.State {
+	view, _ := c.damper.view(state, time.Now())
+	return view
+}
+
+// settled reports whether a plan's workers have what it gives them, and every
+// coordinator routes by it.
+func (c *controller) settled(plan *shard.Plan, state membership.State) bool {
+	for _, id := range plan.Workers {
+		if w, ok := state.Workers[string(id)]; !ok || w.PlanEpoch < plan.Epoch {
+			return false
+		}
+	}
+	fronts := 0
+	for _, k := range state.Coordinators {
+		if k.Model != c.model {
+			continue
+		}
+		if k.TableEpoch < plan.Epoch {
+			return false
+		}
+		fronts++
+	}
+	return fronts > 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/shard"
@@ -23,7 +24,7 @@ type balanced struct {
 func newBalanced(t *testing.T) *balanced {
 	t.Helper()
 	b := &balanced{t: t, controller: &controller{
-		model: thisModel, replicas: 1, log: slog.New(slog.DiscardHandler),
+		model: thisModel, replicas: 1, damper: newDamper(thisModel), log: slog.New(slog.DiscardHandler),
 		reports: func(context.Context) (map[string][]byte, error) {
 			return map[string][]byte{"front": hotReport(t), "broken": []byte("{")}, nil
 		},
@@ -120,6 +121,16 @@ func (b *balanced) think() thought {
 	return <-thinking.done
 }
 
+// insist looks at the load until what it calls for has been so for long enough.
+func (b *balanced) insist() {
+	b.t.Helper()
+	first := b.think()
+	b.heed(first, b.state)
+	again := b.think()
+	again.at = first.at.Add(lasting)
+	b.heed(again, b.state)
+}
+
 // changed counts the layers in which two plans differ.
 func changed(a, b *shard.Plan) int {
 	n := 0
@@ -144,6 +155,10 @@ func TestRebalanceLayerByLayer(t *testing.T) {
 	b.settle("a", "b", "c", "front")
 	first := b.plan()
 	b.heed(b.think(), b.state)
+	if b.underway != nil {
+		t.Fatal("a rebalance at first sight")
+	}
+	b.insist()
 	if b.underway == nil {
 		t.Fatal("no rebalance")
 	}
@@ -194,16 +209,19 @@ func TestRebalanceGivenUp(t *testing.T) {
 			b.write(&p)
 		},
 		"another controller": func(b *balanced) { b.state.PlanRevision-- },
+		"another office":     func(b *balanced) { b.state.PlanRevision-- },
 	} {
 		b := newBalanced(t)
 		b.settle("a", "b", "c", "front")
-		b.heed(b.think(), b.state)
+		b.insist()
 		b.advance(t.Context(), b.put, b.state)
 		b.settle("a", "b", "c", "front")
 		before := b.written
 		put := b.put
 		if happens(b); name == "another controller" {
 			put = func(context.Context, []byte, int64) (int64, error) { return 0, membership.ErrConflict }
+		} else if name == "another office" {
+			put = func(context.Context, []byte, int64) (int64, error) { return 0, membership.ErrOusted }
 		}
 		b.advance(t.Context(), put, b.state)
 		if extra := b.written - before; b.underway != nil || extra > 1 || extra == 1 && name != "another plan" {
@@ -224,10 +242,47 @@ func TestRebalanceGivenUp(t *testing.T) {
 	}
 	// etcd is away: nothing is given up, nothing goes on.
 	b.settle("a", "b", "c", "front")
-	b.heed(b.think(), b.state)
+	b.insist()
 	b.state.Connected = false
 	b.advance(t.Context(), b.put, b.state)
 	if b.underway == nil || b.atRest(b.state) != nil {
 		t.Error("given up while etcd is away")
+	}
+}
+
+// Who is on probation is no reason against rebalancing the others, and who is waited for only
+// holds the next step up.
+func TestRebalanceBesideProbation(t *testing.T) {
+	b := newBalanced(t)
+	b.settle("a", "b", "c", "front")
+	b.state.Workers["d"] = membership.Worker{ID: "d", Model: thisModel}
+	if b.atRest(b.state) != nil {
+		t.Error("at rest beside a new worker")
+	}
+	until := time.Now().Add(time.Hour)
+	b.damper.workers["d"] = &attendance{worker: b.state.Workers["d"], until: until}
+	b.insist()
+	if b.underway == nil {
+		t.Fatal("one on probation keeps the others from it")
+	}
+	b.advance(t.Context(), b.put, b.state)
+	written := b.written
+	c := b.state.Workers["c"]
+	delete(b.state.Workers, "c")
+	b.settle("a", "b", "front")
+	lost := b.state.Plan // covered is another test's: here the registry is thought to be empty
+	b.damper.workers["c"] = &attendance{worker: c, left: time.Now()}
+	b.damper.plan = lost
+	for id := range b.state.Workers {
+		w := b.state.Workers[id]
+		for _, set := range b.plan().Layers {
+			all := set[0].Union(set[1]).Union(set[2])
+			w.Ready = append(w.Ready, all.String())
+		}
+		b.state.Workers[id] = w
+	}
+	b.advance(t.Context(), b.put, b.state)
+	if b.underway == nil || b.written != written {
+		t.Errorf("%d plans while a worker is waited for, given up: %v", b.written-written, b.underway == nil)
 	}
 }

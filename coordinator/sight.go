@@ -35,11 +35,14 @@ type Cluster struct {
 
 	HalfLifeSeconds float64 `json:"half_life_seconds"`
 	// Balancedness is the mean by the maximum of the times that workers with a lane
-	// have computed: 1 if all work alike, 0 if none has. Predicted is what
-	// the measured load would make of it, were the copies of an expert to share
-	// its load evenly: then replica choice only ever does better.
+	// have computed: 1 if all work alike, 0 if none has. Predicted is the planner's:
+	// the mean by the slowest of the times that the measured load takes workers with
+	// a lane in each layer, summed over layers, if the copies of an expert share its
+	// load as well as can be.
 	Balancedness float64 `json:"balancedness"`
 	Predicted    float64 `json:"predicted_balancedness"`
+	// Placement is what this process knows and has done as controller.
+	Placement Placement `json:"placement"`
 	// A step makes so many calls, and reads so many bytes of experts.
 	StepsPerSecond     float64 `json:"steps_per_second"`
 	CallsPerStep       float64 `json:"calls_per_step"`
@@ -123,6 +126,7 @@ func (c *Coordinator) look() *Cluster {
 		w.Compute = round(registered[w.ID].Compute)
 	}
 	s.place(table, c.layers(), &load, c.fingerprint)
+	s.Placement = c.control.placement()
 	return s
 }
 
@@ -173,7 +177,6 @@ func (s *Cluster) place(
 		index[shard.WorkerID(w.ID)] = i
 	}
 	demand := shard.LoadOf(model, layers, []*shard.Report{{Model: model, Layers: load.Layers}})
-	work := make([]float64, len(s.Workers)) // bytes in a second
 	for l, layer := range layers {
 		if layer.Experts == 0 {
 			continue
@@ -192,18 +195,54 @@ func (s *Cluster) place(
 			}
 			slices.Sort(replicas)
 			sight.Replicas[e] = replicas
-			for _, i := range replicas {
-				work[i] += demand[l][e] / float64(len(replicas)) * float64(layer.ExpertBytes)
-			}
 		}
 		s.Layers = append(s.Layers, sight)
 	}
 	s.hold(table, layers, index)
-	times := s.predict(work)
-	for i := range s.Workers {
-		s.Workers[i].PredictedShare = round(ratio(times[i], sum(times)))
+	s.predict(layers, demand)
+}
+
+// predict has the planner say what the load makes of the replicas. Workers that cannot be asked,
+// or are about to leave, are none of its business.
+func (s *Cluster) predict(layers []shard.Layer, load shard.Load) {
+	d := &shard.Demand{Layers: layers, Load: load}
+	serving := &shard.Plan{Layers: make([][]shard.Set, len(layers))}
+	seat := make([]int, len(s.Workers)) // of the plan, -1: none
+	for i, w := range s.Workers {       // by id, as a plan has them
+		seat[i] = -1
+		if w.Lane && !w.Draining {
+			seat[i] = len(serving.Workers)
+			serving.Workers = append(serving.Workers, shard.WorkerID(w.ID))
+			d.Workers = append(d.Workers, shard.Capacity{ID: shard.WorkerID(w.ID), Speed: w.Speed})
+		}
 	}
-	s.Predicted = s.balance(times)
+	for _, layer := range s.Layers {
+		held := make([][]int, len(serving.Workers))
+		for e, replicas := range layer.Replicas {
+			for _, i := range replicas {
+				if at := seat[i]; at >= 0 {
+					held[at] = append(held[at], e)
+				}
+			}
+		}
+		sets := make([]shard.Set, len(held))
+		for at, experts := range held {
+			sets[at] = shard.NewSet(experts...)
+		}
+		serving.Layers[layer.Layer] = sets
+	}
+	if f := d.Forecast(serving); f.Slowest > 0 {
+		s.Predicted = round(f.Balancedness())
+	}
+	times := d.Times(serving)
+	all := 0.0
+	for _, v := range times {
+		all += v
+	}
+	for i := range s.Workers {
+		w := &s.Workers[i]
+		w.PredictedShare = round(ratio(times[shard.WorkerID(w.ID)], all))
+	}
 }
 
 // hold adds up what workers hold.
@@ -215,26 +254,6 @@ func (s *Cluster) hold(table *router.Table, layers []shard.Layer, index map[shar
 			}
 		}
 	}
-}
-
-// predict turns the bytes that each worker is to read into times. One whose speed
-// is not known is as fast as the others' mean.
-func (s *Cluster) predict(work []float64) []float64 {
-	known, total := 0, 0.0
-	for _, w := range s.Workers {
-		if w.Speed > 0 {
-			known, total = known+1, total+w.Speed
-		}
-	}
-	times := make([]float64, len(work))
-	for i, bytes := range work {
-		speed := s.Workers[i].Speed
-		if speed == 0 {
-			speed = max(ratio(total, float64(known)), 1)
-		}
-		times[i] = bytes / speed
-	}
-	return times
 }
 
 // balance is the mean by the maximum of the times of those workers that can be

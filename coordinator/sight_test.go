@@ -46,7 +46,7 @@ func twoWorkers() (*Status, *router.Table, []shard.Layer, *dispatch.Load) {
 }
 
 // The shape of /v1/cluster is an interface: programs read it. By the measured load,
-// a reads 10 + 8÷2 experts in a second, b 8÷2 + 40÷4, at half the speed.
+// a reads 10 + 8 experts in a second, and b, at half the speed, 40÷4.
 func TestClusterJSON(t *testing.T) {
 	status, table, layers, load := twoWorkers()
 	s := newSight(status, load)
@@ -64,19 +64,20 @@ func TestClusterJSON(t *testing.T) {
 	want := object{
 		"coordinator": "c1", "model": "m", "ready": true, "registry_connected": true, "controller": "c1",
 		"epoch": 4.0, "settled": true, "replicas_least": 1.0, "replicas_most": 2.0, "half_life_seconds": 40.0,
-		"balancedness": 0.667, "predicted_balancedness": 0.75,
+		"balancedness": 0.667, "predicted_balancedness": 0.95,
+		"placement":        object{"balancedness": 0.0, "moved_bytes": 0.0, "moves": 0.0, "rebalances": 0.0},
 		"steps_per_second": 10.0, "calls_per_step": 2.0, "experts_per_call": 1.5, "expert_bytes_per_step": 300.0,
 		"engine": asJSON(t, status.Engine),
 		"workers": []any{
 			worker("a", "a:1", object{
 				"zone": "z", "queue": 1.0, "capacity_bytes": 500.0, "speed_bytes_per_second": 2000.0, "share": 0.75,
-				"predicted_share": 0.333, "calls_per_second": 10.0, "compute_seconds_per_step": 0.03,
+				"predicted_share": 0.474, "calls_per_second": 10.0, "compute_seconds_per_step": 0.03,
 				"network_seconds": 0.0001, "queue_seconds": 0.0002, "compute_seconds": 0.03,
 			}),
 			worker("b", "b:1", object{
 				"ejected": true, "retries": 1.0, "hedges": 2.0, "ejections": 3.0, "failures": 4.0, "last_failure": "reset",
 				"last_failure_at": "1970-01-01T00:01:00Z", "speed_bytes_per_second": 1000.0, "share": 0.25,
-				"predicted_share": 0.667, "calls_per_second": 10.0, "compute_seconds_per_step": 0.01,
+				"predicted_share": 0.526, "calls_per_second": 10.0, "compute_seconds_per_step": 0.01,
 				"network_seconds": 0.0002, "queue_seconds": 0.0, "compute_seconds": 0.01,
 			}),
 			worker("gone", "g:1", object{

@@ -16,12 +16,14 @@ type thinker struct {
 	c      *controller
 	ticker *time.Ticker // nil: never
 	busy   bool         // from start until done has been read; owned by govern
+	paces  paces        // owned by whatever is under way
 	wg     sync.WaitGroup
 	done   chan thought
 }
 
 // thought is what comes of a look at the load.
 type thought struct {
+	at       time.Time
 	measured measured
 	epoch    uint64 // of the plan that was looked at
 	demand   *shard.Demand
@@ -59,9 +61,10 @@ func (t *thinker) start(plan *shard.Plan, state membership.State) {
 	}
 	t.busy = true
 	t.wg.Go(func() {
-		out := thought{epoch: plan.Epoch}
+		out := thought{at: time.Now(), epoch: plan.Epoch}
 		if out.measured, out.err = t.c.measure(t.ctx); out.err == nil {
-			out.demand = t.c.demand(state, out.measured)
+			out.measured.speeds = t.paces.smooth(out.measured.speeds, out.at)
+			out.demand = t.c.demand(t.c.planned(state), out.measured)
 			out.change = out.demand.Rebalance(plan)
 		}
 		t.done <- out

@@ -89,15 +89,33 @@ func (d *Demand) Forecast(p *Plan) Forecast {
 
 func (d *Demand) forecast(layers [][]Set, ids []WorkerID) Forecast {
 	var f Forecast
-	for l := range d.Layers {
-		if l >= len(layers) || !d.busy(l) {
-			continue
-		}
-		slowest, mean := d.layer(l, d.present(layers[l], ids)).forecast()
-		f.Slowest += slowest
-		f.Mean += mean
-	}
+	d.times(layers, ids, func(times []float64) {
+		f.Slowest += maxOf(times)
+		f.Mean += meanOf(times)
+	})
 	return f
+}
+
+// Times predicts how long each of the demand's workers computes for a second of the load under a
+// plan, in seconds summed over layers, as Forecast does.
+func (d *Demand) Times(p *Plan) map[WorkerID]float64 {
+	d = d.sorted()
+	out := make(map[WorkerID]float64, len(d.Workers))
+	d.times(p.Layers, p.Workers, func(times []float64) {
+		for i, w := range d.Workers {
+			out[w.ID] += times[i]
+		}
+	})
+	return out
+}
+
+// times calls each with the times of the demand's workers in every layer that is wanted.
+func (d *Demand) times(layers [][]Set, ids []WorkerID, each func(times []float64)) {
+	for l := range d.Layers {
+		if l < len(layers) && d.busy(l) {
+			each(d.layer(l, d.present(layers[l], ids)).split())
+		}
+	}
 }
 
 func (l *layerLoad) forecast() (slowest, mean float64) {

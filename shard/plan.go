@@ -27,6 +27,10 @@ type Plan struct {
 	Basis string `json:"basis,omitempty"`
 }
 
+// MaxEpoch is the greatest epoch that a plan may have: one greater could not be followed by
+// another for ever. A plan a millisecond takes 285,000 years to reach it.
+const MaxEpoch = 1 << 53
+
 // Bounds of a plan that is read. A set is as large as its greatest index, however short its
 // text, so sets have a bound of their own: 64 layers of 512 experts on 1,000 workers take half
 // of it.
@@ -46,6 +50,9 @@ func DecodePlan(data []byte) (*Plan, error) {
 		return nil, fmt.Errorf("decode plan: %w", err)
 	}
 	p := &raw.Plan
+	if p.Epoch > MaxEpoch {
+		return nil, fmt.Errorf("decode plan: epoch %d, allowed are up to %d", p.Epoch, int64(MaxEpoch))
+	}
 	if !slices.IsSorted(p.Workers) || len(slices.Compact(slices.Clone(p.Workers))) != len(p.Workers) {
 		return nil, fmt.Errorf("decode plan of epoch %d: workers are not sorted and distinct", p.Epoch)
 	}

@@ -45,6 +45,9 @@ type Rebalance struct {
 	Before, After Forecast
 }
 
+// Saving is the part of the slowest workers' time that it takes off.
+func (r *Rebalance) Saving() float64 { return 1 - r.After.Slowest/r.Before.Slowest }
+
 // Apply returns the plan that follows prev by making some steps.
 func (d *Demand) Apply(prev *Plan, steps []Step) *Plan {
 	next := &Plan{

@@ -55,6 +55,9 @@ func (v *view) head() []string {
 	if !s.Settled {
 		placement = "moving"
 	}
+	if n := s.Placement.StepsLeft; n > 0 {
+		placement = fmt.Sprintf("rebalancing, %d layers to come", n)
+	}
 	registry := ""
 	if !s.Registry {
 		registry = ", registry out of reach: placement is frozen"
@@ -64,7 +67,7 @@ func (v *view) head() []string {
 		tokens = fmt.Sprintf("%.1f", float64(s.Engine.GeneratedTokens-v.before.Engine.GeneratedTokens)/
 			v.since.Seconds())
 	}
-	return []string{
+	lines := []string{
 		fmt.Sprintf("%s at %s, %s: %s", s.Model, s.Coordinator, v.at.Format(time.TimeOnly), state),
 		fmt.Sprintf("requests   %d running, %d waiting, %s tokens/s; cache %d of %d pages",
 			s.Engine.Running, s.Engine.Waiting, tokens, s.Engine.PagesUsed, s.Engine.PagesTotal),
@@ -75,6 +78,11 @@ func (v *view) head() []string {
 		fmt.Sprintf("balance    %s measured, %s by the load; %d to %d copies of an expert",
 			part(s.Balancedness), part(s.Predicted), s.ReplicasLeast, s.ReplicasMost),
 	}
+	if p := s.Placement; p.Rebalances > 0 {
+		lines = append(lines, fmt.Sprintf("rebalanced %d times, %d experts moved, %s; last from %s to %s",
+			p.Rebalances, p.Moves, bytes(float64(p.MovedBytes)), part(p.Before), part(p.After)))
+	}
+	return lines
 }
 
 // part is a number from 0 to 1, where 0 is not known.

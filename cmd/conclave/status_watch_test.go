@@ -17,6 +17,9 @@ import (
 func someCluster(tokens int64) *coordinator.Cluster {
 	return &coordinator.Cluster{
 		Coordinator: "c1", Model: "demo", Ready: true, Registry: true, Controller: "c2", Epoch: 7,
+		Placement: coordinator.Placement{
+			Before: .5, After: .9, Rebalances: 2, Moves: 30, MovedBytes: 3e9, StepsLeft: 4,
+		},
 		ReplicasLeast: 1, ReplicasMost: 2, Balancedness: 0.667, StepsPerSecond: 123.4, CallsPerStep: 2.5,
 		ExpertsPerCall: 3, ExpertBytesPerStep: 3_500_000,
 		Engine: engine.Stats{Running: 4, Waiting: 1, PagesUsed: 20, PagesTotal: 100, GeneratedTokens: tokens},
@@ -51,8 +54,9 @@ func TestView(t *testing.T) {
 demo at c1, 00:01:00: ready
 requests   4 running, 1 waiting, 25.0 tokens/s; cache 20 of 100 pages
 steps      123/s, 2.5 calls of 3 experts, 3.5 MB read
-placement  epoch 7, moving, controller c2
+placement  epoch 7, rebalancing, 4 layers to come, controller c2
 balance    0.67 measured, - by the load; 1 to 2 copies of an expert
+rebalanced 2 times, 30 experts moved, 3.0 GB; last from 0.50 to 0.90
 
 WORKER  STATE  SHARE           LOAD   SPEED    STEP  NET + QUEUE + COMPUTE  AGAIN  HEDGED  EXPERTS
 a       open   ██████    75 %   50 %  12 GB/s  12ms  120µs + 10µs + 2.45ms  3      4       64, 2.9 MB
