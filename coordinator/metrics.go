@@ -88,12 +88,16 @@ func (c *Coordinator) registerMetrics() error {
 }
 
 // placed is a gauge, and moved a counter, of what the controller does.
-func (c *Coordinator) placed(name, help string, value func(Placement) float64) prometheus.Collector {
+func (c *Coordinator) placed(
+	name, help string, value func(Placement) float64,
+) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "conclave_" + name, Help: help},
 		func() float64 { return value(c.control.placement()) })
 }
 
-func (c *Coordinator) moved(name, help string, value func(Placement) int64) prometheus.Collector {
+func (c *Coordinator) moved(
+	name, help string, value func(Placement) int64,
+) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "conclave_" + name, Help: help},
 		func() float64 { return float64(value(c.control.placement())) })
 }

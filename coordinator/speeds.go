@@ -21,7 +21,9 @@ const paceMemory = 2 * time.Minute
 
 // smooth takes in what was measured at a time and returns means. A worker's first speed counts
 // as it is; one that is not measured any more is forgotten.
-func (p *paces) smooth(measured map[shard.WorkerID]float64, at time.Time) map[shard.WorkerID]float64 {
+func (p *paces) smooth(
+	measured map[shard.WorkerID]float64, at time.Time,
+) map[shard.WorkerID]float64 {
 	weight := 1 - math.Exp(-at.Sub(p.at).Seconds()/paceMemory.Seconds())
 	speeds := make(map[shard.WorkerID]float64, len(measured))
 	for id, v := range measured {
