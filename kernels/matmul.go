@@ -44,15 +44,21 @@ const (
 	// Rows are read again for every tile of tokens; 48 is a multiple of the register tile and high
 	// enough that reading them again is not what bounds the speed.
 	tileTokens = 48
-	tileRows   = 4 // rows of the register tile for one token; row tiles are multiples of it
+	tileRows   = 4 // rows of the register tile for one token
+	// TileStep is what the rows of a tile are best multiples of: those decoded at once for many
+	// tokens. With fewer, activations would be read more often from the second-level cache.
+	TileStep = 2 * tileRows
 )
 
-// tileSize returns the tokens and rows of a tile. It affects speed, never a result.
-func tileSize(n, cols int) (tokens, rows int) {
-	tokens = min(n, tileTokens)
+// TileSize returns into how many tokens and rows the product of n > 0 tokens with a matrix is best
+// cut, one such tile being what a thread does at a time. Tiles of tokens are as even as can be. It
+// affects speed, never a result.
+func TileSize(n, cols int) (tokens, rows int) {
+	parts := (n + tileTokens - 1) / tileTokens
+	tokens = (n + parts - 1) / parts
 	cols = max(cols, 1)
 	rows = min(tileWeights/cols, tileMACs/(cols*tokens))
-	return tokens, max(rows/tileRows, 1) * tileRows
+	return tokens, max(rows/TileStep, 1) * TileStep
 }
 
 // product is a MatMul as a Job: items are tiles, the token tiles of one row tile beside each other
@@ -66,7 +72,7 @@ type product struct {
 }
 
 func newProduct(dst, x []float32, n int, w Matrix) product {
-	tokens, rows := tileSize(n, w.Cols)
+	tokens, rows := TileSize(n, w.Cols)
 	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, rows: rows,
 		tokenTiles: (n + tokens - 1) / tokens}
 }

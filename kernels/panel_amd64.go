@@ -10,10 +10,9 @@ const (
 	panelTokens16 = 8
 	panelCols16   = 2048
 	panelCols     = 512 // kernels/gen knows that rows of a panel are 2 KiB apart
-	// A panel's weights take 16 KiB and stay in the first-level cache. With fewer rows activations
-	// would be read more often from the second level.
-	panelTiles = 2
-	panelRows  = panelTiles * tileRows
+	// A panel's weights take 16 KiB and stay in the first-level cache.
+	panelRows  = TileStep
+	panelTiles = panelRows / tileRows
 	// Tokens of the largest register tile.
 	avx2Tokens   = 3
 	avx512Tokens = 4
@@ -152,15 +151,19 @@ type ahead struct {
 	stride, step int
 }
 
-// pair takes the first two rows.
+// pair takes the first two rows. They may lie behind the last row of a matrix that is a Slice: what
+// is done next is most often the next slice.
 func (f *following) pair() ahead {
-	if f.rows <= 0 || f.row >= f.w.Rows {
+	if f.rows <= 0 {
 		return ahead{}
 	}
 	stride := f.w.stride()
-	a := ahead{&f.w.Data[f.row*stride+f.w.quantsAt(f.col)], stride, f.w.quantsAt(2 * lanes)}
+	at := f.row*stride + f.w.Format.Bytes(f.col)
+	if at >= len(f.w.Data) {
+		return ahead{}
+	}
 	f.row, f.rows = f.row+2, f.rows-2
-	return a
+	return ahead{&f.w.Data[at], stride, f.w.Format.Bytes(2 * lanes)}
 }
 
 func addAVX2(tokens int, lanes, x *float32, xStride int, w *float32, blocks int, a ahead) {

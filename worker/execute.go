@@ -11,7 +11,8 @@ import (
 type work struct {
 	experts []*shard.Expert
 	tokens  []float32 // [request tokens, hidden]
-	expert  shard.Work
+	group   shard.Work
+	out     encoder
 }
 
 // gather looks up the request's experts. It returns the first one that the
@@ -38,12 +39,23 @@ func (w *work) run(pool *kernels.Pool, spec *model.Spec, r *wire.Request, out []
 		w.tokens = w.tokens[:n]
 	}
 	r.Format.Decode(w.tokens, r.Activations.Bytes())
-	row := hidden * r.Format.Size()
-	at := 0
-	for i, e := range w.experts {
-		end := at + int(r.RowCounts[i])
-		y := w.expert.Run(pool, spec.Activation, e, w.tokens, r.Rows[at:end], r.Weights[at:end])
-		r.Format.Encode(out[at*row:end*row], y)
-		at = end
-	}
+	w.out = encoder{r.Format, hidden, out}
+	w.group.RunGroup(pool, spec.Activation, shard.Group{
+		Experts: w.experts, Counts: r.RowCounts, X: w.tokens, Rows: r.Rows, Weights: r.Weights,
+	}, &w.out)
+	w.out.bytes = nil
+}
+
+// encoder writes outputs [rows, hidden] to a reply, tile by tile.
+type encoder struct {
+	format wire.Format
+	hidden int
+	bytes  []byte
+}
+
+// Put implements shard.Sink.
+func (e *encoder) Put(row, from int, y []float32) {
+	size := e.format.Size()
+	at := (row*e.hidden + from) * size
+	e.format.Encode(e.bytes[at:at+len(y)*size], y)
 }

@@ -1,0 +1,240 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/conclave-serve/conclave/kernels"
+)
+
+// A group is computed by waves of some experts: three jobs of the pool, whose
+// items are tiles of all the wave's experts, so that a thread that is done with
+// one expert helps with the next, and threads wait for each other only between
+// jobs. Which thread computes a tile, and how large tiles are, never shows in a
+// result: each number is one canonical dot product, and what follows on it.
+
+// maxWave is how many numbers the inputs and middles of a wave take, 16 MiB; an
+// expert that needs more is a wave by itself. A wave of as many rows takes far
+// longer than waiting for the last thread, and the caches still hold some of it.
+const maxWave = 4 << 20
+
+// No tile is more than this part of a thread's share of a wave: it bounds how long
+// threads wait for the last one. Smaller ones would cost more than they save.
+const tilesPerThread = 8
+
+// part is one expert's share of a group.
+type part struct {
+	expert  *Expert
+	rows    []uint32
+	weights []float32
+	first   int       // where its rows begin in the group
+	x       []float32 // [rows, hidden]
+	middle  []float32 // [rows, width]
+	gather  bool      // x is memory of its own, to be filled
+	gating  tiling
+	down    tiling
+}
+
+// tiling is how a part's rows times a matrix's rows are cut into items of a job.
+// Tiles of one range of weights lie beside each other, so that it is still cached.
+type tiling struct {
+	tokens, rows int // of a tile
+	tokenTiles   int
+	end          int // items of the wave up to the last of these
+}
+
+// tile is the memory of one thread: outputs of Gate and Up, or Down.
+type tile struct{ a, b []float32 }
+
+// divide sets the parts of a group. Those with the most rows come first: their
+// tiles take the longest, and the short ones at the end let threads end together.
+func (w *Work) divide(g *Group) {
+	w.parts = w.parts[:0]
+	at := 0
+	for i, e := range g.Experts {
+		end := at + int(g.Counts[i])
+		if end > at {
+			w.parts = append(w.parts, part{
+				expert: e, rows: g.Rows[at:end], weights: g.Weights[at:end], first: at,
+			})
+		}
+		at = end
+	}
+	slices.SortStableFunc(w.parts, func(a, b part) int {
+		return cmp.Compare(len(b.rows), len(a.rows))
+	})
+}
+
+// numbers is how many a part's inputs and middle are.
+func (p *part) numbers() int {
+	return len(p.rows) * (p.expert.Gate.Cols + p.expert.Gate.Rows)
+}
+
+// waveOf returns how many of the parts are the next wave.
+func waveOf(parts []part) int {
+	sum := parts[0].numbers()
+	for i := range parts[1:] {
+		if sum += parts[1+i].numbers(); sum > maxWave {
+			return 1 + i
+		}
+	}
+	return len(parts)
+}
+
+// runWave computes some parts.
+func (w *Work) runWave(parts []part) {
+	w.wave = parts
+	if w.place() {
+		w.pool.Run(len(parts), (*gathering)(w))
+	}
+	last := &parts[len(parts)-1]
+	w.pool.Run(last.gating.end, (*gating)(w))
+	w.pool.Run(last.down.end, (*scaling)(w))
+}
+
+// place cuts the wave into tiles and gives it memory. It reports whether any inputs
+// have to be gathered.
+func (w *Work) place() (gather bool) {
+	var rows, inputs, middle, largest, gatings, downs int
+	for i := range w.wave {
+		rows += len(w.wave[i].rows)
+	}
+	share := float64(rows) / float64(tilesPerThread*w.pool.Threads())
+	for i := range w.wave {
+		p := &w.wave[i]
+		n, gate, down := len(p.rows), &p.expert.Gate, &p.expert.Down
+		p.gather = !inOrder(p.rows)
+		if p.gather {
+			inputs += n * gate.Cols
+		}
+		middle += n * gate.Rows
+		p.gating, p.down = newTiling(n, gate, share), newTiling(n, down, share)
+		gatings += p.gating.items(gate)
+		downs += p.down.items(down)
+		p.gating.end, p.down.end = gatings, downs
+		largest = max(largest, p.gating.tokens*p.gating.rows, p.down.tokens*p.down.rows)
+	}
+	w.inputs, w.middle = sized(w.inputs, inputs), sized(w.middle, middle)
+	inputs, middle = 0, 0
+	for i := range w.wave {
+		p := &w.wave[i]
+		n, hidden, width := len(p.rows), p.expert.Gate.Cols, p.expert.Gate.Rows
+		p.x = w.x[int(p.rows[0])*hidden:]
+		if p.gather {
+			p.x = w.inputs[inputs:]
+			inputs += n * hidden
+		}
+		p.middle = w.middle[middle:]
+		middle += n * width
+	}
+	for len(w.tiles) < w.pool.Threads() {
+		w.tiles = append(w.tiles, tile{})
+	}
+	for i := range w.tiles {
+		t := &w.tiles[i]
+		t.a, t.b = sized(t.a, largest), sized(t.b, largest)
+	}
+	return len(w.inputs) > 0
+}
+
+// inOrder reports whether the rows follow one another, so that they can be read
+// where they are.
+func inOrder(rows []uint32) bool {
+	for i, r := range rows {
+		if r != rows[0]+uint32(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// newTiling cuts the product of n tokens with a matrix into tiles that are at most
+// as much work as share tokens with all of it.
+func newTiling(n int, m *kernels.Matrix, share float64) tiling {
+	tokens, rows := kernels.TileSize(n, m.Cols)
+	if most := int(share * float64(m.Rows) / float64(tokens)); rows > most {
+		rows = max(most/kernels.TileStep, 1) * kernels.TileStep
+	}
+	return tiling{
+		tokens: tokens, rows: min(rows, m.Rows), tokenTiles: (n + tokens - 1) / tokens,
+	}
+}
+
+func (t *tiling) items(m *kernels.Matrix) int {
+	if m.Rows == 0 {
+		return 0
+	}
+	return t.tokenTiles * ((m.Rows + t.rows - 1) / t.rows)
+}
+
+// at returns the tokens and the rows of the weights that are an item.
+func (t *tiling) at(item, n int, m *kernels.Matrix) (token, tokens, lo, hi int) {
+	token, lo = item%t.tokenTiles*t.tokens, item/t.tokenTiles*t.rows
+	return token, min(t.tokens, n-token), lo, min(lo+t.rows, m.Rows)
+}
+
+// gathering is the job that fills the inputs of the wave: an item is a part.
+type gathering Work
+
+func (w *gathering) Do(item, _ int) {
+	p := &w.wave[item]
+	if !p.gather {
+		return
+	}
+	hidden := p.expert.Gate.Cols
+	for j, r := range p.rows {
+		copy(p.x[j*hidden:(j+1)*hidden], w.x[int(r)*hidden:])
+	}
+}
+
+// gating is the job of the first halves: an item is a tile of act(Gate x, Up x).
+type gating Work
+
+func (w *gating) Do(item, thread int) {
+	i, from := find(w.wave, item, func(p *part) int { return p.gating.end })
+	p := &w.wave[i]
+	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
+	token, n, lo, hi := p.gating.at(item-from, len(p.rows), gate)
+	x, rows := p.x[token*gate.Cols:], hi-lo
+	kernels.Mul(mem.a, x, n, gate.Slice(lo, hi))
+	kernels.Mul(mem.b, x, n, up.Slice(lo, hi))
+	for t := range n {
+		dst := p.middle[(token+t)*gate.Rows:][lo:hi]
+		Activate(w.activation, dst, mem.a[t*rows:][:rows], mem.b[t*rows:][:rows])
+	}
+}
+
+// scaling is the job of the second halves: an item is a tile of g * Down middle.
+type scaling Work
+
+func (w *scaling) Do(item, thread int) {
+	i, from := find(w.wave, item, func(p *part) int { return p.down.end })
+	p := &w.wave[i]
+	down, y := &p.expert.Down, w.tiles[thread].a
+	token, n, lo, hi := p.down.at(item-from, len(p.rows), down)
+	kernels.Mul(y, p.middle[token*down.Cols:], n, down.Slice(lo, hi))
+	rows := hi - lo
+	for t := range n {
+		out, g := y[t*rows:][:rows], p.weights[token+t]
+		for k := range out {
+			out[k] *= g
+		}
+		w.sink.Put(p.first+token+t, lo, out)
+	}
+}
+
+// find returns the part that has an item, and its first item.
+func find(parts []part, item int, end func(*part) int) (i, from int) {
+	lo, hi := 0, len(parts)
+	for lo < hi {
+		if i = int(uint(lo+hi) / 2); end(&parts[i]) > item {
+			hi = i
+		} else {
+			lo = i + 1
+		}
+	}
+	if lo > 0 {
+		from = end(&parts[lo-1])
+	}
+	return lo, from
+}
