@@ -109,17 +109,21 @@ func BenchmarkRow(b *testing.B) {
 	x, y, dst := draw(r, 2048, tame), draw(r, 2048, tame), make([]float32, 2048)
 	stored := make([]byte, 2*2048)
 	for name, run := range map[string]func(){
-		"RMSNorm":    func() { RMSNorm(dst, x, y, 1e-6) },
-		"SwiGLU":     func() { SwiGLU(dst, x, y) },
-		"Softmax":    func() { copy(dst, x); Softmax(dst) },
-		"DecodeBF16": func() { Decode(dst, stored, BF16) },
+		"RMSNorm":       func() { RMSNorm(dst, x, y, 1e-6) },
+		"SwiGLU":        func() { SwiGLU(dst, x, y) },
+		"SwiGLUClamped": func() { SwiGLUClamped(dst, x, y, 1.702, 7) },
+		"Sigmoid":       func() { copy(dst, x); Sigmoid(dst) },
+		"Softmax":       func() { copy(dst, x); Softmax(dst) },
+		"DecodeBF16":    func() { Decode(dst, stored, BF16) },
 	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(4 * 2048)
-			b.ReportAllocs()
-			for b.Loop() {
-				run()
-			}
+		onPaths(func(path string) {
+			b.Run(name+"/"+path, func(b *testing.B) {
+				b.SetBytes(4 * 2048)
+				b.ReportAllocs()
+				for b.Loop() {
+					run()
+				}
+			})
 		})
 	}
 }

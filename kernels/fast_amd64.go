@@ -2,6 +2,7 @@ package kernels
 
 //go:generate go run -C gen . -part mul -out ../mul_amd64.s -stubs ../mul_amd64.go -pkg kernels
 //go:generate go run -C gen . -part attend -out ../attend_amd64.s -stubs ../attend_amd64.go -pkg kernels
+//go:generate go run -C gen . -part gate -out ../gate_amd64.s -stubs ../gate_amd64.go -pkg kernels
 
 import (
 	"math"
@@ -42,6 +43,17 @@ func dotFast(a, b []float32) float32 {
 func addWeightedFast(acc, weights, values []float32, stride int) {
 	addWeightedAVX2(&acc[0], len(acc), &weights[0], len(weights), &values[0], 4*stride)
 }
+
+func swiGLUFast(dst, gate, up []float32) {
+	swiGLUAVX2(unsafe.SliceData(dst), unsafe.SliceData(gate), unsafe.SliceData(up), len(dst))
+}
+
+func swiGLUClampedFast(dst, gate, up []float32, alpha, limit float32) {
+	swiGLUClampedAVX2(unsafe.SliceData(dst), unsafe.SliceData(gate), unsafe.SliceData(up), len(dst),
+		alpha, limit)
+}
+
+func sigmoidFast(x []float32) { sigmoidAVX2(unsafe.SliceData(x), len(x)) }
 
 // mulRowsFast is mulRows for a matrix that has columns. Weights go through a panel when tokens are
 // many. Few tokens go by threes, which decode a weight once for three; twos and a one make up the

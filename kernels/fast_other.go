@@ -23,3 +23,7 @@ func scaleMaxFast(_ []float32, _, _ float32) float32                    { panic(
 func expSumsFast(_ []Attn, _ []float32, _ int)                          { panic(unreachable) }
 func scaleByFast(_ []float32, _ float32)                                { panic(unreachable) }
 func divideByFast(_ []float32, _ float32)                               { panic(unreachable) }
+
+func swiGLUFast(_, _, _ []float32)                      { panic(unreachable) }
+func swiGLUClampedFast(_, _, _ []float32, _, _ float32) { panic(unreachable) }
+func sigmoidFast(_ []float32)                           { panic(unreachable) }

@@ -84,6 +84,7 @@ func TestNothingOutOfBounds(t *testing.T) {
 				SwiGLU(acc, q, w)
 				SwiGLUClamped(acc, q, w, 1.702, 7)
 				RopeInterleaved(acc[:cols/2*2], q[:cols/2], w[:cols/2])
+				Sigmoid(acc)
 				Softmax(acc)
 			})
 		}

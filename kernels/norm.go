@@ -22,13 +22,17 @@ func SwiGLU(dst, gate, up []float32) {
 	if len(gate) != len(dst) || len(up) != len(dst) {
 		panic("kernels: SwiGLU of slices of different lengths")
 	}
+	if fastPath {
+		swiGLUFast(dst, gate, up)
+		return
+	}
 	for i, g := range gate {
 		dst[i] = float32(g/(1+Exp(-g))) * up[i]
 	}
 }
 
 // SwiGLUClamped is gpt-oss's activation, of clamped inputs: with g = min(gate[i], limit) and
-// u = min(max(up[i], -limit), limit),
+// u = min(max(up[i], -limit), limit), for a limit above 0,
 //
 //	dst[i] = g·σ(alpha·g)·(u + 1)
 //
@@ -36,6 +40,10 @@ func SwiGLU(dst, gate, up []float32) {
 func SwiGLUClamped(dst, gate, up []float32, alpha, limit float32) {
 	if len(gate) != len(dst) || len(up) != len(dst) {
 		panic("kernels: SwiGLUClamped of slices of different lengths")
+	}
+	if fastPath {
+		swiGLUClampedFast(dst, gate, up, alpha, limit)
+		return
 	}
 	for i, g := range gate {
 		g = min(g, limit)
@@ -46,6 +54,10 @@ func SwiGLUClamped(dst, gate, up []float32, alpha, limit float32) {
 
 // Sigmoid replaces x by σ(x) = 1 / (1 + exp(-x)).
 func Sigmoid(x []float32) {
+	if fastPath {
+		sigmoidFast(x)
+		return
+	}
 	for i, v := range x {
 		x[i] = 1 / (1 + Exp(-v))
 	}
@@ -54,11 +66,13 @@ func Sigmoid(x []float32) {
 // Softmax replaces x by exp(x - max) over its sum, added in ascending order in float64. A NaN makes
 // all of x NaN.
 func Softmax(x []float32) {
-	highest := maxOf(x)
+	if len(x) == 0 {
+		return
+	}
+	state := [1]Attn{{Max: maxOf(x)}}
+	expSums(state[:], x, len(x))
 	var sum float64
-	for i, v := range x {
-		e := Exp(v - highest)
-		x[i] = e
+	for _, e := range x {
 		sum += float64(e)
 	}
 	for i, e := range x {

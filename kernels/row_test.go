@@ -190,6 +190,48 @@ func TestSigmoid(t *testing.T) {
 	}
 }
 
+// TestActivationsOnAllPaths compares paths with the definitions, over float32 of every kind.
+func TestActivationsOnAllPaths(t *testing.T) {
+	r := rand.New(rand.NewPCG(27, 28))
+	for n := range 300 {
+		gate, up := draw(r, n, kinds[n%len(kinds)]), draw(r, n, kinds[n%len(kinds)])
+		alpha, limit := 3*r.Float32(), math.Float32frombits(1+r.Uint32N(0x7f800000)) // to infinity
+		if n%2 == 0 {
+			limit = 1 + 9*r.Float32()
+		}
+		swiGLU, clamped, sigmoid := make([]float32, n), make([]float32, n), make([]float32, n)
+		for i, g := range gate {
+			swiGLU[i] = float32(g/(1+Exp(-g))) * up[i]
+			sigmoid[i] = 1 / (1 + Exp(-g))
+			g = min(g, limit)
+			u := min(max(up[i], -limit), limit)
+			clamped[i] = float32(g/(1+Exp(-float32(alpha*g)))) * (u + 1)
+		}
+		onPaths(func(path string) {
+			for name, c := range map[string]struct {
+				want []float32
+				run  func(gate, up []float32) []float32
+			}{
+				"SwiGLU":         {swiGLU, func(g, u []float32) []float32 { SwiGLU(g, g, u); return g }},
+				"SwiGLU into up": {swiGLU, func(g, u []float32) []float32 { SwiGLU(u, g, u); return u }},
+				"SwiGLUClamped": {clamped, func(g, u []float32) []float32 {
+					SwiGLUClamped(g, g, u, alpha, limit)
+					return g
+				}},
+				"Sigmoid": {sigmoid, func(g, _ []float32) []float32 { Sigmoid(g); return g }},
+			} {
+				got := c.run(slices.Clone(gate), slices.Clone(up))
+				for i, want := range c.want {
+					if !sameBits(got[i], want) {
+						t.Fatalf("%s: %s(%x, %x) = %x at %d of %d, want %x", path, name, gate[i], up[i],
+							got[i], i, n, want)
+					}
+				}
+			}
+		})
+	}
+}
+
 // TestRotaryFarOut checks the angles that the formula's float32 product gives, at positions
 // where float64 angles would differ.
 func TestRotaryFarOut(t *testing.T) {

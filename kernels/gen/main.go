@@ -1,5 +1,6 @@
 // Command gen writes the AVX2 and AVX-512 kernels of package kernels and their Go declarations: with -part mul
-// mul_amd64.s, the matrix products, with -part attend attend_amd64.s, the inner loops of attention.
+// mul_amd64.s, the matrix products, with -part attend attend_amd64.s, the inner loops of attention, with -part gate
+// gate_amd64.s, the activations.
 // Run it by `go generate` in that package.
 package main
 
@@ -21,11 +22,14 @@ const (
 )
 
 func main() {
-	part := flag.String("part", "mul", "what to write: mul or attend")
+	part := flag.String("part", "mul", "what to write: mul, attend or gate")
 	flag.Parse()
-	if *part == "attend" {
+	switch *part {
+	case "attend":
 		attend()
-	} else {
+	case "gate":
+		gates()
+	default:
 		products()
 	}
 	Generate()
