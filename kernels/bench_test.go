@@ -32,7 +32,7 @@ func BenchmarkMatMul(b *testing.B) {
 	for _, f := range allFormats {
 		for _, shape := range [][2]int{{2048, 7168}, {768, 2048}} {
 			all := drawMatrix(r, f, 8*2048*7168/shape[1], shape[1], tame)
-			for _, n := range []int{1, 2, 4, 8, 16, 64} {
+			for _, n := range []int{1, 2, 3, 4, 8, 16, 64} {
 				for _, threads := range []int{1, 2} {
 					onPaths(func(path string) {
 						name := fmt.Sprintf("%v/%dx%d/tokens=%d/threads=%d/%s", f, shape[0], shape[1], n, threads, path)

@@ -173,6 +173,8 @@ func mulTile(f Format, tokens, rows int, operands, tail *byte) {
 		mul3x2(f, operands, tail)
 	case tokens == 2:
 		mul2x2(f, operands, tail)
+	case rows > 1 && wide && f == MXFP4:
+		mul1x4MXFP4AVX512(operands, tail)
 	case rows > 1 && wide && f == Q8:
 		mul1x4Q8AVX512(operands, tail)
 	case rows > 1 && wide && f == Q4:
@@ -281,7 +283,11 @@ func decodeFast(dst []float32, w *Matrix, r, from, ahead int) {
 			decodeE4M3AVX2(p)
 		case MXFP4:
 			o.exponents = &w.exponents(r)[from/exponentGroup]
-			decodeMXFP4AVX2(p)
+			if wide {
+				decodeMXFP4AVX512(p)
+			} else {
+				decodeMXFP4AVX2(p)
+			}
 		case Q8, Q4:
 			o.exponents = w.beforeScale(r, from)
 			decodeQuantsFast(w.Format, p)

@@ -205,6 +205,17 @@ func mul3x2Q4(operands *byte, tail *byte)
 //go:noescape
 func decodeQ4AVX2(operands *byte)
 
+// mul1x4MXFP4AVX512 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4MXFP4AVX512(operands *byte, tail *byte)
+
+// decodeMXFP4AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeMXFP4AVX512(operands *byte)
+
 // mul1x4Q8AVX512 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
 // has one more block of each: see tailBlocks.
 //

@@ -12,6 +12,108 @@ DATA widenBF16<>+24(SB)/4, $0x0d0c8080
 DATA widenBF16<>+28(SB)/4, $0x0f0e8080
 GLOBL widenBF16<>(SB), RODATA|NOPTR, $32
 
+DATA magnitudesMXFP4<>+0(SB)/4, $0x00000000
+DATA magnitudesMXFP4<>+4(SB)/4, $0x3f000000
+DATA magnitudesMXFP4<>+8(SB)/4, $0x3f800000
+DATA magnitudesMXFP4<>+12(SB)/4, $0x3fc00000
+DATA magnitudesMXFP4<>+16(SB)/4, $0x40000000
+DATA magnitudesMXFP4<>+20(SB)/4, $0x40400000
+DATA magnitudesMXFP4<>+24(SB)/4, $0x40800000
+DATA magnitudesMXFP4<>+28(SB)/4, $0x40c00000
+GLOBL magnitudesMXFP4<>(SB), RODATA|NOPTR, $32
+
+DATA flipsMXFP4<>+0(SB)/4, $0x00000000
+DATA flipsMXFP4<>+4(SB)/4, $0x10000000
+DATA flipsMXFP4<>+8(SB)/4, $0x20000000
+DATA flipsMXFP4<>+12(SB)/4, $0x30000000
+DATA flipsMXFP4<>+16(SB)/4, $0x40000000
+DATA flipsMXFP4<>+20(SB)/4, $0x50000000
+DATA flipsMXFP4<>+24(SB)/4, $0x60000000
+DATA flipsMXFP4<>+28(SB)/4, $0x70000000
+GLOBL flipsMXFP4<>(SB), RODATA|NOPTR, $32
+
+DATA shiftsMXFP4<>+0(SB)/4, $0x00000000
+DATA shiftsMXFP4<>+4(SB)/4, $0x00000004
+DATA shiftsMXFP4<>+8(SB)/4, $0x00000008
+DATA shiftsMXFP4<>+12(SB)/4, $0x0000000c
+DATA shiftsMXFP4<>+16(SB)/4, $0x00000010
+DATA shiftsMXFP4<>+20(SB)/4, $0x00000014
+DATA shiftsMXFP4<>+24(SB)/4, $0x00000018
+DATA shiftsMXFP4<>+28(SB)/4, $0x0000001c
+GLOBL shiftsMXFP4<>(SB), RODATA|NOPTR, $32
+
+DATA numbersMXFP4<>+0(SB)/4, $0x00000000
+DATA numbersMXFP4<>+4(SB)/4, $0x3f000000
+DATA numbersMXFP4<>+8(SB)/4, $0x3f800000
+DATA numbersMXFP4<>+12(SB)/4, $0x3fc00000
+DATA numbersMXFP4<>+16(SB)/4, $0x40000000
+DATA numbersMXFP4<>+20(SB)/4, $0x40400000
+DATA numbersMXFP4<>+24(SB)/4, $0x40800000
+DATA numbersMXFP4<>+28(SB)/4, $0x40c00000
+DATA numbersMXFP4<>+32(SB)/4, $0x80000000
+DATA numbersMXFP4<>+36(SB)/4, $0xbf000000
+DATA numbersMXFP4<>+40(SB)/4, $0xbf800000
+DATA numbersMXFP4<>+44(SB)/4, $0xbfc00000
+DATA numbersMXFP4<>+48(SB)/4, $0xc0000000
+DATA numbersMXFP4<>+52(SB)/4, $0xc0400000
+DATA numbersMXFP4<>+56(SB)/4, $0xc0800000
+DATA numbersMXFP4<>+60(SB)/4, $0xc0c00000
+GLOBL numbersMXFP4<>(SB), RODATA|NOPTR, $64
+
+DATA wideShiftsMXFP4<>+0(SB)/4, $0x00000000
+DATA wideShiftsMXFP4<>+4(SB)/4, $0x00000004
+DATA wideShiftsMXFP4<>+8(SB)/4, $0x00000008
+DATA wideShiftsMXFP4<>+12(SB)/4, $0x0000000c
+DATA wideShiftsMXFP4<>+16(SB)/4, $0x00000010
+DATA wideShiftsMXFP4<>+20(SB)/4, $0x00000014
+DATA wideShiftsMXFP4<>+24(SB)/4, $0x00000018
+DATA wideShiftsMXFP4<>+28(SB)/4, $0x0000001c
+DATA wideShiftsMXFP4<>+32(SB)/4, $0x00000000
+DATA wideShiftsMXFP4<>+36(SB)/4, $0x00000004
+DATA wideShiftsMXFP4<>+40(SB)/4, $0x00000008
+DATA wideShiftsMXFP4<>+44(SB)/4, $0x0000000c
+DATA wideShiftsMXFP4<>+48(SB)/4, $0x00000010
+DATA wideShiftsMXFP4<>+52(SB)/4, $0x00000014
+DATA wideShiftsMXFP4<>+56(SB)/4, $0x00000018
+DATA wideShiftsMXFP4<>+60(SB)/4, $0x0000001c
+GLOBL wideShiftsMXFP4<>(SB), RODATA|NOPTR, $64
+
+DATA firstMXFP4<>+0(SB)/4, $0x00000000
+DATA firstMXFP4<>+4(SB)/4, $0x00000000
+DATA firstMXFP4<>+8(SB)/4, $0x00000000
+DATA firstMXFP4<>+12(SB)/4, $0x00000000
+DATA firstMXFP4<>+16(SB)/4, $0x00000000
+DATA firstMXFP4<>+20(SB)/4, $0x00000000
+DATA firstMXFP4<>+24(SB)/4, $0x00000000
+DATA firstMXFP4<>+28(SB)/4, $0x00000000
+DATA firstMXFP4<>+32(SB)/4, $0x00000001
+DATA firstMXFP4<>+36(SB)/4, $0x00000001
+DATA firstMXFP4<>+40(SB)/4, $0x00000001
+DATA firstMXFP4<>+44(SB)/4, $0x00000001
+DATA firstMXFP4<>+48(SB)/4, $0x00000001
+DATA firstMXFP4<>+52(SB)/4, $0x00000001
+DATA firstMXFP4<>+56(SB)/4, $0x00000001
+DATA firstMXFP4<>+60(SB)/4, $0x00000001
+GLOBL firstMXFP4<>(SB), RODATA|NOPTR, $64
+
+DATA lastMXFP4<>+0(SB)/4, $0x00000002
+DATA lastMXFP4<>+4(SB)/4, $0x00000002
+DATA lastMXFP4<>+8(SB)/4, $0x00000002
+DATA lastMXFP4<>+12(SB)/4, $0x00000002
+DATA lastMXFP4<>+16(SB)/4, $0x00000002
+DATA lastMXFP4<>+20(SB)/4, $0x00000002
+DATA lastMXFP4<>+24(SB)/4, $0x00000002
+DATA lastMXFP4<>+28(SB)/4, $0x00000002
+DATA lastMXFP4<>+32(SB)/4, $0x00000003
+DATA lastMXFP4<>+36(SB)/4, $0x00000003
+DATA lastMXFP4<>+40(SB)/4, $0x00000003
+DATA lastMXFP4<>+44(SB)/4, $0x00000003
+DATA lastMXFP4<>+48(SB)/4, $0x00000003
+DATA lastMXFP4<>+52(SB)/4, $0x00000003
+DATA lastMXFP4<>+56(SB)/4, $0x00000003
+DATA lastMXFP4<>+60(SB)/4, $0x00000003
+GLOBL lastMXFP4<>(SB), RODATA|NOPTR, $64
+
 DATA maskScaleQ8<>+0(SB)/4, $0xffff0000
 DATA maskScaleQ8<>+4(SB)/4, $0xffff0000
 DATA maskScaleQ8<>+8(SB)/4, $0xffff0000
@@ -102,36 +204,6 @@ GLOBL maskE4M3<>(SB), RODATA|NOPTR, $16
 
 DATA factorE4M3<>+0(SB)/4, $0x43800000
 GLOBL factorE4M3<>(SB), RODATA|NOPTR, $4
-
-DATA magnitudesMXFP4<>+0(SB)/4, $0x00000000
-DATA magnitudesMXFP4<>+4(SB)/4, $0x3f000000
-DATA magnitudesMXFP4<>+8(SB)/4, $0x3f800000
-DATA magnitudesMXFP4<>+12(SB)/4, $0x3fc00000
-DATA magnitudesMXFP4<>+16(SB)/4, $0x40000000
-DATA magnitudesMXFP4<>+20(SB)/4, $0x40400000
-DATA magnitudesMXFP4<>+24(SB)/4, $0x40800000
-DATA magnitudesMXFP4<>+28(SB)/4, $0x40c00000
-GLOBL magnitudesMXFP4<>(SB), RODATA|NOPTR, $32
-
-DATA flipsMXFP4<>+0(SB)/4, $0x00000000
-DATA flipsMXFP4<>+4(SB)/4, $0x10000000
-DATA flipsMXFP4<>+8(SB)/4, $0x20000000
-DATA flipsMXFP4<>+12(SB)/4, $0x30000000
-DATA flipsMXFP4<>+16(SB)/4, $0x40000000
-DATA flipsMXFP4<>+20(SB)/4, $0x50000000
-DATA flipsMXFP4<>+24(SB)/4, $0x60000000
-DATA flipsMXFP4<>+28(SB)/4, $0x70000000
-GLOBL flipsMXFP4<>(SB), RODATA|NOPTR, $32
-
-DATA shiftsMXFP4<>+0(SB)/4, $0x00000000
-DATA shiftsMXFP4<>+4(SB)/4, $0x00000004
-DATA shiftsMXFP4<>+8(SB)/4, $0x00000008
-DATA shiftsMXFP4<>+12(SB)/4, $0x0000000c
-DATA shiftsMXFP4<>+16(SB)/4, $0x00000010
-DATA shiftsMXFP4<>+20(SB)/4, $0x00000014
-DATA shiftsMXFP4<>+24(SB)/4, $0x00000018
-DATA shiftsMXFP4<>+28(SB)/4, $0x0000001c
-GLOBL shiftsMXFP4<>(SB), RODATA|NOPTR, $32
 
 // func mul1x1F32(operands *byte, tail *byte)
 // Requires: AVX, FMA3
@@ -4356,6 +4428,216 @@ groups:
 	ADDQ         $+16, CX
 	ADDQ         $+16, DX
 	DECQ         BX
+	JNZ          groups
+
+looped:
+	VZEROUPPER
+	RET
+
+// func mul1x4MXFP4AVX512(operands *byte, tail *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·mul1x4MXFP4AVX512(SB), NOSPLIT, $0-16
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   operands+0(FP), AX
+	MOVQ   16(AX), AX
+	MOVQ   operands+0(FP), CX
+	MOVQ   32(CX), CX
+	MOVQ   operands+0(FP), DX
+	MOVQ   40(DX), DX
+	LEAQ   (DX)(DX*2), BX
+	MOVQ   operands+0(FP), SI
+	MOVQ   64(SI), SI
+	MOVQ   operands+0(FP), DI
+	MOVQ   72(DI), DI
+	LEAQ   (DI)(DI*2), R8
+	MOVL   $0x00400000, R9
+	MOVQ   operands+0(FP), R10
+	MOVQ   48(R10), R10
+	MOVQ   CX, R11
+	LEAQ   (R11)(DX*4), R11
+	TESTQ  R10, R10
+	JZ     looped
+
+groups:
+	MOVBLZX      (SI), R12
+	SHLL         $0x17, R12
+	CMOVLEQ      R9, R12
+	VPBROADCASTD R12, Z4
+	VMULPS       numbersMXFP4<>+0(SB), Z4, Z4
+	MOVBLZX      (SI)(DI*1), R12
+	SHLL         $0x17, R12
+	CMOVLEQ      R9, R12
+	VPBROADCASTD R12, Z9
+	VMULPS       numbersMXFP4<>+0(SB), Z9, Z9
+	MOVBLZX      (SI)(DI*2), R12
+	SHLL         $0x17, R12
+	CMOVLEQ      R9, R12
+	VPBROADCASTD R12, Z10
+	VMULPS       numbersMXFP4<>+0(SB), Z10, Z10
+	MOVBLZX      (SI)(R8*1), R12
+	SHLL         $0x17, R12
+	CMOVLEQ      R9, R12
+	VPBROADCASTD R12, Z11
+	VMULPS       numbersMXFP4<>+0(SB), Z11, Z11
+	PREFETCHT1   (R11)
+	PREFETCHT1   (R11)(DX*1)
+	PREFETCHT1   (R11)(DX*2)
+	PREFETCHT1   (R11)(BX*1)
+	VMOVUPS      (AX), Z12
+	VMOVDQU      (CX), X5
+	VMOVDQU32    firstMXFP4<>+0(SB), Z13
+	VPERMD       Z5, Z13, Z13
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z13, Z13
+	VPERMPS      Z4, Z13, Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VMOVDQU      (CX)(DX*1), X6
+	VMOVDQU32    firstMXFP4<>+0(SB), Z13
+	VPERMD       Z6, Z13, Z13
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z13, Z13
+	VPERMPS      Z9, Z13, Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VMOVDQU      (CX)(DX*2), X7
+	VMOVDQU32    firstMXFP4<>+0(SB), Z13
+	VPERMD       Z7, Z13, Z13
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z13, Z13
+	VPERMPS      Z10, Z13, Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VMOVDQU      (CX)(BX*1), X8
+	VMOVDQU32    firstMXFP4<>+0(SB), Z13
+	VPERMD       Z8, Z13, Z13
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z13, Z13
+	VPERMPS      Z11, Z13, Z13
+	VFMADD231PS  Z13, Z12, Z3
+	DECQ         R10
+	JZ           looped
+	VMOVUPS      64(AX), Z12
+	VMOVDQU32    lastMXFP4<>+0(SB), Z13
+	VPERMD       Z5, Z13, Z13
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z13, Z13
+	VPERMPS      Z4, Z13, Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VMOVDQU32    lastMXFP4<>+0(SB), Z4
+	VPERMD       Z6, Z4, Z4
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z4, Z4
+	VPERMPS      Z9, Z4, Z4
+	VFMADD231PS  Z4, Z12, Z1
+	VMOVDQU32    lastMXFP4<>+0(SB), Z4
+	VPERMD       Z7, Z4, Z4
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z4, Z4
+	VPERMPS      Z10, Z4, Z4
+	VFMADD231PS  Z4, Z12, Z2
+	VMOVDQU32    lastMXFP4<>+0(SB), Z4
+	VPERMD       Z8, Z4, Z4
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z4, Z4
+	VPERMPS      Z11, Z4, Z4
+	VFMADD231PS  Z4, Z12, Z3
+	ADDQ         $+16, CX
+	ADDQ         $+16, R11
+	ADDQ         $+1, SI
+	ADDQ         $0x80, AX
+	DECQ         R10
+	JNZ          groups
+
+looped:
+	MOVQ        tail+8(FP), AX
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        operands+0(FP), CX
+	MOVQ        80(CX), CX
+	ADDQ        AX, CX
+	ADDQ        $0x000000c0, AX
+	VMOVUPS     (CX), Z4
+	VFMADD231PS (AX), Z4, Z0
+	VFMADD231PS 64(AX), Z4, Z1
+	VFMADD231PS 128(AX), Z4, Z2
+	VFMADD231PS 192(AX), Z4, Z3
+
+done:
+	MOVQ          operands+0(FP), AX
+	MOVQ          (AX), AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (AX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X2
+	VMOVHLPS      X2, X2, X0
+	VADDPS        X0, X2, X2
+	VMOVSHDUP     X2, X0
+	VADDSS        X0, X2, X2
+	VMOVSS        X2, 8(AX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X3
+	VMOVHLPS      X3, X3, X0
+	VADDPS        X0, X3, X3
+	VMOVSHDUP     X3, X0
+	VADDSS        X0, X3, X3
+	VMOVSS        X3, 12(AX)
+	VZEROUPPER
+	RET
+
+// func decodeMXFP4AVX512(operands *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·decodeMXFP4AVX512(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ operands+0(FP), CX
+	MOVQ 32(CX), CX
+	MOVQ operands+0(FP), DX
+	MOVQ 64(DX), DX
+	MOVL $0x00400000, BX
+	MOVQ operands+0(FP), SI
+	MOVQ 48(SI), SI
+	MOVQ operands+0(FP), DI
+	MOVQ 40(DI), DI
+	ADDQ CX, DI
+
+groups:
+	MOVBLZX      (DX), R8
+	SHLL         $0x17, R8
+	CMOVLEQ      BX, R8
+	VPBROADCASTD R8, Z0
+	VMULPS       numbersMXFP4<>+0(SB), Z0, Z0
+	PREFETCHT1   (DI)
+	VMOVDQU      (CX), X1
+	VMOVDQU32    firstMXFP4<>+0(SB), Z2
+	VPERMD       Z1, Z2, Z2
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z2, Z2
+	VPERMPS      Z0, Z2, Z2
+	VMOVUPS      Z2, (AX)
+	DECQ         SI
+	JZ           looped
+	VMOVDQU32    lastMXFP4<>+0(SB), Z2
+	VPERMD       Z1, Z2, Z2
+	VPSRLVD      wideShiftsMXFP4<>+0(SB), Z2, Z2
+	VPERMPS      Z0, Z2, Z2
+	VMOVUPS      Z2, 64(AX)
+	ADDQ         $+16, CX
+	ADDQ         $+16, DI
+	ADDQ         $+1, DX
+	ADDQ         $0x80, AX
+	DECQ         SI
 	JNZ          groups
 
 looped:

@@ -158,12 +158,12 @@ func (f *following) pair() ahead {
 		return ahead{}
 	}
 	stride := f.w.stride()
-	at := f.row*stride + f.w.Format.Bytes(f.col)
+	at := f.row*stride + f.w.quantsAt(f.col)
 	if at >= len(f.w.Data) {
 		return ahead{}
 	}
 	f.row, f.rows = f.row+2, f.rows-2
-	return ahead{&f.w.Data[at], stride, f.w.Format.Bytes(2 * lanes)}
+	return ahead{&f.w.Data[at], stride, f.w.quantsAt(2 * lanes)}
 }
 
 func addAVX2(tokens int, lanes, x *float32, xStride int, w *float32, blocks int, a ahead) {

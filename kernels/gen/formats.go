@@ -191,16 +191,22 @@ func (f *e4m3) load(m Mem, _ int) Op {
 // mxfp4 is looked up: eight scaled magnitudes of a row lie in a register, which a weight's low
 // three bits choose from. The weight shifted to the top of a float32 brings the sign, and the low
 // three bits, which the table has flipped beforehand.
+//
+// With 512 bits all sixteen numbers of an exponent lie in a register.
 type mxfp4 struct {
 	magnitudes, flips, shifts Mem
 	tables                    []Op
+	numbers, wideShifts       Mem
+	halves                    [2]Mem // which four bytes of a group a lane of a block is in
 }
 
 const exponentGroup = 32
 
+var magnitudesMXFP4 = [8]float32{0, 0.5, 1, 1.5, 2, 3, 4, 6}
+
 func newMXFP4() *mxfp4 {
 	f := &mxfp4{magnitudes: GLOBL("magnitudesMXFP4", RODATA|NOPTR)}
-	for n, v := range []float32{0, 0.5, 1, 1.5, 2, 3, 4, 6} {
+	for n, v := range magnitudesMXFP4 {
 		DATA(4*n, U32(math.Float32bits(v)))
 	}
 	f.flips = GLOBL("flipsMXFP4", RODATA|NOPTR)
@@ -211,15 +217,81 @@ func newMXFP4() *mxfp4 {
 	for n := range 8 {
 		DATA(4*n, U32(uint32(4*n)))
 	}
+	f.wide()
 	return f
 }
 
-func (*mxfp4) name() string   { return "MXFP4" }
-func (*mxfp4) halfBytes() int { return half / 2 }
+// wide sets the constants of 512 bits.
+func (f *mxfp4) wide() {
+	f.numbers = GLOBL("numbersMXFP4", RODATA|NOPTR)
+	for n := range 16 {
+		DATA(4*n, U32(math.Float32bits(magnitudesMXFP4[n%8])|uint32(n/8)<<31))
+	}
+	f.wideShifts = GLOBL("wideShiftsMXFP4", RODATA|NOPTR)
+	for n := range 16 {
+		DATA(4*n, U32(uint32(4*(n%8))))
+	}
+	for h, name := range []string{"firstMXFP4", "lastMXFP4"} {
+		f.halves[h] = GLOBL(name, RODATA|NOPTR)
+		for n := range 16 {
+			DATA(4*n, U32(uint32(2*h+n/8)))
+		}
+	}
+}
+
+func (*mxfp4) name() string    { return "MXFP4" }
+func (*mxfp4) halfBytes() int  { return half / 2 }
+func (*mxfp4) groupBytes() int { return exponentGroup / 2 }
+
+// exponents are the scales of MXFP4.
+type exponents struct {
+	rows  pointers
+	least Register // 2^-127
+}
+
+func exponentsAt(rows int) exponents {
+	e := exponents{rowsAt("exponents", "exponentStride", rows), GP32()}
+	MOVL(U32(1<<22), e.least)
+	return e
+}
+
+// bits returns a row's scale.
+func (e exponents) bits(row int) Register {
+	bits := GP32()
+	MOVBLZX(e.rows.at(row, 0), bits)
+	SHLL(U8(23), bits)
+	CMOVLEQ(e.least, bits)
+	return bits
+}
+
+func (e exponents) read(row int, to VecVirtual) { VPBROADCASTD(e.bits(row), to) }
+func (e exponents) next()                       { e.rows.move(1) }
+
+func (*mxfp4) scalesAt(rows int) groupScales { return exponentsAt(rows) }
+
+// widen looks weights up: a group's bytes go to the lanes by fours, which are shifted.
+func (f *mxfp4) widen(scale VecVirtual) func(Mem, bool) Op {
+	table := ZMM()
+	VMULPS(f.numbers, scale, table)
+	var group VecVirtual
+	return func(m Mem, last bool) Op {
+		half, w := f.halves[0], ZMM()
+		if last {
+			half = f.halves[1]
+		} else {
+			group = ZMM()
+			VMOVDQU(m, group.AsX())
+		}
+		VMOVDQU32(half, w)
+		VPERMD(group, w, w)
+		VPSRLVD(f.wideShifts, w, w)
+		VPERMPS(table, w, w) // it looks at four bits
+		return w
+	}
+}
+
 func (f *mxfp4) loop(w *walk) {
-	exponents := rowsAt("exponents", "exponentStride", w.weights.rows)
-	least := GP32()
-	MOVL(U32(1<<22), least) // 2^-127
+	exponents := exponentsAt(w.weights.rows)
 	f.tables = nil
 	for range w.weights.rows {
 		if w.sums > 8 { // no register is left
@@ -230,11 +302,8 @@ func (f *mxfp4) loop(w *walk) {
 	}
 	Label("groups")
 	for r, table := range f.tables {
-		e, scale := GP32(), XMM()
-		MOVBLZX(exponents.at(r, 0), e)
-		SHLL(U8(23), e)
-		CMOVLEQ(least, e)
-		VMOVD(e, scale)
+		scale := XMM()
+		VMOVD(exponents.bits(r), scale)
 		scaled := YMM()
 		VPBROADCASTD(scale, scaled)
 		VMULPS(f.magnitudes, scaled, scaled)
@@ -249,7 +318,7 @@ func (f *mxfp4) loop(w *walk) {
 	for h := range exponentGroup / half {
 		w.step(h)
 	}
-	exponents.move(1)
+	exponents.next()
 	w.move(exponentGroup / half)
 	SUBQ(Imm(exponentGroup/block), w.blocks)
 	JNZ(LabelRef("groups"))

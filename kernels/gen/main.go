@@ -38,15 +38,15 @@ func main() {
 // products writes the matrix products.
 func products() {
 	unscaled := []format{f32{}, newBF16(), f16{}}
-	quants := []quantFormat{newQ8(), newQ4()}
-	for _, f := range append(unscaled, newE4M3(), newMXFP4(), quants[0], quants[1]) {
+	groups := []wideFormat{newMXFP4(), newQ8(), newQ4()}
+	for _, f := range append(unscaled, newE4M3(), groups[0], groups[1], groups[2]) {
 		mul(f, 1, 1) // what the others leave over
 		mul(f, 1, 4) // one token: four rows hide the latency of the additions
 		mul(f, 2, 2)
 		mul(f, 3, 2) // many tokens: twelve sums, two decoded weights, one activation
 		decode(f)
 	}
-	for _, f := range quants {
+	for _, f := range groups {
 		mulWide(f, 4) // one token
 		decodeWide(f)
 	}

@@ -11,19 +11,28 @@ import (
 // quantGroup is the weights of a row under one scale, which is the upper half of a float32.
 const quantGroup = 32
 
-// quantFormat is a format of groups that has a decoder for registers of 512 bits as well.
-type quantFormat interface {
+// quantScale is the bytes of a scale.
+const quantScale = 2
+
+// wideFormat is a format of groups that has a decoder for registers of 512 bits as well.
+type wideFormat interface {
 	format
 	// groupBytes is the bytes of a group's quants.
 	groupBytes() int
-	// scaleMask is what clears the lower half of a scale.
-	scaleMask() Mem
+	// scalesAt returns the scales of some rows.
+	scalesAt(rows int) groupScales
 	// widen begins a group in registers of 512 bits, from its scale in all lanes, and load returns
 	// sixteen of its weights, the first or the last.
 	widen(scale VecVirtual) (load func(m Mem, last bool) Op)
 }
 
-// scales reads the scales of rows. The pointers are those of exponents, two bytes before the first
+// groupScales reads the scales of rows, and moves to the next group.
+type groupScales interface {
+	read(row int, to VecVirtual)
+	next()
+}
+
+// scales are those of Q8 and Q4. The pointers are those of exponents, two bytes before the first
 // scale: a load of four bytes has the scale in the upper half, and the mask clears the lower.
 type scales struct {
 	rows pointers
@@ -52,6 +61,8 @@ func (s scales) read(row int, to VecVirtual) {
 	}
 }
 
+func (s scales) next() { s.rows.move(quantScale) }
+
 // grouped is the loop of these formats. The last group may be half a one. begin is called at each
 // group, and before at each step.
 func (w *walk) grouped(s scales, begin func(), before func(h int)) {
@@ -66,7 +77,7 @@ func (w *walk) grouped(s scales, begin func(), before func(h int)) {
 		before(h)
 		w.step(h)
 	}
-	s.rows.move(2)
+	s.next()
 	w.move(quantGroup / half)
 	DECQ(w.blocks)
 	JNZ(LabelRef("groups"))
@@ -81,10 +92,11 @@ type q8 struct {
 
 func newQ8() *q8 { return &q8{mask: maskScales("Q8")} }
 
-func (*q8) name() string     { return "Q8" }
-func (*q8) halfBytes() int   { return half }
-func (*q8) groupBytes() int  { return quantGroup }
-func (f *q8) scaleMask() Mem { return f.mask }
+func (*q8) name() string    { return "Q8" }
+func (*q8) halfBytes() int  { return half }
+func (*q8) groupBytes() int { return quantGroup }
+
+func (f *q8) scalesAt(rows int) groupScales { return scalesAt(rows, f.mask) }
 
 func (f *q8) loop(w *walk) {
 	s := scalesAt(w.weights.rows, f.mask)
@@ -194,10 +206,11 @@ func newQ4() *q4 {
 	return f
 }
 
-func (*q4) name() string     { return "Q4" }
-func (*q4) halfBytes() int   { return half / 2 }
-func (*q4) groupBytes() int  { return quantGroup / 2 }
-func (f *q4) scaleMask() Mem { return f.mask }
+func (*q4) name() string    { return "Q4" }
+func (*q4) halfBytes() int  { return half / 2 }
+func (*q4) groupBytes() int { return quantGroup / 2 }
+
+func (f *q4) scalesAt(rows int) groupScales { return scalesAt(rows, f.mask) }
 
 func (f *q4) loop(w *walk) {
 	rows := w.weights.rows

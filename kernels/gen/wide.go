@@ -13,15 +13,15 @@ const wideBytes = 4 * block
 
 // wideWalk is a way over the groups of some rows in registers of 512 bits.
 type wideWalk struct {
-	f       quantFormat
+	f       wideFormat
 	weights pointers
 	ahead   pointers // rows to prefetch
-	scales  scales
+	scales  groupScales
 	blocks  Register
 }
 
-func newWideWalk(f quantFormat, rows int) *wideWalk {
-	return &wideWalk{f: f, weights: rowsAt("w", "wStride", rows), scales: scalesAt(rows, f.scaleMask()),
+func newWideWalk(f wideFormat, rows int) *wideWalk {
+	return &wideWalk{f: f, weights: rowsAt("w", "wStride", rows), scales: f.scalesAt(rows),
 		blocks: field("blocks")}
 }
 
@@ -46,7 +46,7 @@ func (w *wideWalk) loop(block func(last bool, load func(row int) Op), move func(
 	if w.ahead.rows > 0 {
 		w.ahead.move(w.f.groupBytes())
 	}
-	w.scales.rows.move(2)
+	w.scales.next()
 	move()
 	DECQ(w.blocks)
 	JNZ(LabelRef("groups"))
@@ -54,7 +54,7 @@ func (w *wideWalk) loop(block func(last bool, load func(row int) Op), move func(
 }
 
 // mulWide writes the product of one token and some rows.
-func mulWide(f quantFormat, rows int) {
+func mulWide(f wideFormat, rows int) {
 	name := fmt.Sprintf("mul1x%d%sAVX512", rows, f.name())
 	TEXT(name, NOSPLIT, "func(operands, tail *byte)")
 	Pragma("noescape")
@@ -105,7 +105,7 @@ func mulWide(f quantFormat, rows int) {
 }
 
 // decodeWide writes the conversion of a row.
-func decodeWide(f quantFormat) {
+func decodeWide(f wideFormat) {
 	name := "decode" + f.name() + "AVX512"
 	TEXT(name, NOSPLIT, "func(operands *byte)")
 	Pragma("noescape")
