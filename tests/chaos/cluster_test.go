@@ -189,7 +189,8 @@ func (c *cluster) get(ctx context.Context, front int, path string) ([]byte, erro
 	return io.ReadAll(resp.Body)
 }
 
-// whole says what a cluster lacks until everything is as it was at first.
+// whole says what a cluster lacks until everything is as it was at first. A worker
+// that was made to restart too often may be on probation, without experts.
 func (c *cluster) whole(ctx context.Context) error {
 	for i, front := range c.fronts {
 		s, err := c.status(ctx, i)
@@ -198,7 +199,7 @@ func (c *cluster) whole(ctx context.Context) error {
 		}
 		lanes := 0
 		for _, w := range s.Workers {
-			if w.Lane && w.ExpertCount > 0 && !w.Draining {
+			if w.Lane && (w.ExpertCount > 0 || !w.Probation.IsZero()) && !w.Draining {
 				lanes++
 			}
 		}
