@@ -152,6 +152,7 @@ func TestGivenUpIsNotLate(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	r, l, workers := withResort(t, func(c *Config) { c.HedgeAfter = 1 }, everything, []int{0, 1, 2})
 	r.known()
+	r.taking(time.Second) // a hedge after that, late after four times as long
 	asked := workers[0].calls.Load()
 	gate := make(chan struct{})
 	workers[0].does(holdUp(gate))
