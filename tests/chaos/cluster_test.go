@@ -42,11 +42,14 @@ type cluster struct {
 	net             network
 	apart           bool // hosts have namespaces of their own
 	dir             string
+	program         string // conclave
 	etcd            *process
 	fronts, workers []*process
+	spare           *process       // one more worker, seldom running
 	clients         []*http.Client // to the fronts
 	origin          *origin
 	load            *load
+	joined          time.Duration // how long the spare took at most to be asked
 }
 
 // startCluster builds the programs and starts them.
@@ -55,7 +58,8 @@ func startCluster(t *testing.T, dir string, s shape) *cluster {
 	c := &cluster{dir: dir}
 	c.net, c.apart = startNetwork(t, s)
 	t.Cleanup(c.net.close)
-	conclave, etcd := build(t, dir, "conclave", "../../cmd/conclave"), build(t, dir, "etcd", "../hosts/etcd")
+	conclave := build(t, dir, "conclave", "../../cmd/conclave")
+	etcd := build(t, dir, "etcd", "../hosts/etcd")
 	model, err := demo.Unpack(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -65,19 +69,16 @@ func startCluster(t *testing.T, dir string, s shape) *cluster {
 	for i := range s.Fronts {
 		c.addFront(t, conclave, model, i, s)
 	}
+	c.program = conclave
 	for i := range s.Workers {
-		host := 1 + s.Fronts + i
 		source := model
 		if i == s.Workers-1 {
 			source = c.origin.url
-			c.makeCache(t, host)
+			c.makeCache(t, 1+s.Fronts+i)
 		}
-		c.workers = append(c.workers, newProcess(t, c.net, dir, fmt.Sprintf("worker-%d", i+1), host,
-			conclave, "worker", "--id", fmt.Sprintf("worker-%d", i+1), "--model", source,
-			"--cache-dir", c.cacheDir(), "--listen", c.net.listenAddr(host),
-			"--advertise", c.net.reach(0, host), "--etcd", c.net.reach(host, 0),
-			"--lease-ttl", leaseTTL, "--log-level", "debug"))
+		c.workers = append(c.workers, c.newWorker(t, i, s, source))
 	}
+	c.spare = c.newWorker(t, s.Workers, s, model)
 	for _, p := range c.all() {
 		if err := p.start(); err != nil {
 			t.Fatal(err)
@@ -86,8 +87,24 @@ func startCluster(t *testing.T, dir string, s shape) *cluster {
 	return c
 }
 
-// addFront adds a coordinator. The first one keeps no prefixes, so that every
-// prompt is computed; the second one does.
+// newWorker describes a worker. Where hosts have addresses of their own, it tells of
+// its goroutines.
+func (c *cluster) newWorker(t *testing.T, i int, s shape, source string) *process {
+	host, name := 1+s.Fronts+i, fmt.Sprintf("worker-%d", i+1)
+	command := []string{
+		c.program, "worker", "--id", name, "--model", source,
+		"--cache-dir", c.cacheDir(), "--listen", c.net.listenAddr(host),
+		"--advertise", c.net.reach(0, host), "--etcd", c.net.reach(host, 0),
+		"--lease-ttl", leaseTTL, "--log-level", "debug",
+	}
+	if c.apart {
+		command = append(command, "--metrics-listen", fmt.Sprintf(":%d", metricsPort))
+	}
+	return newProcess(t, c.net, c.dir, name, host, command...)
+}
+
+// addFront adds a coordinator. The first one keeps no prefixes, so that every prompt
+// is computed, and has the last resort; others lean on replicas alone.
 func (c *cluster) addFront(t *testing.T, conclave, model string, i int, s shape) {
 	t.Helper()
 	host, name := 1+i, fmt.Sprintf("coordinator-%d", i+1)
@@ -96,9 +113,12 @@ func (c *cluster) addFront(t *testing.T, conclave, model string, i int, s shape)
 		"--listen", c.net.listenAddr(host), "--advertise", c.net.reach(0, host),
 		"--etcd", c.net.reach(host, 0), "--min-workers", fmt.Sprint(s.Workers),
 		"--lease-ttl", leaseTTL, "--log-level", "debug", "--kv-memory", "64MiB",
+		"--rebalance-every", "1s",
 	}
 	if i == 0 {
 		command = append(command, "--no-prefix-caching")
+	} else {
+		command = append(command, "--no-last-resort")
 	}
 	c.fronts = append(c.fronts, newProcess(t, c.net, c.dir, name, host, command...))
 	transport := &http.Transport{DialContext: c.net.dial(host)}
@@ -112,14 +132,14 @@ func startNetwork(t *testing.T, s shape) (n network, apart bool) {
 	err := errors.New("-chaos.loopback was given")
 	var spaces *namespaces
 	if !given.loopback {
-		spaces, err = newNamespaces(1 + s.Fronts + s.Workers)
+		spaces, err = newNamespaces(1 + s.Fronts + s.Workers + 1)
 	}
 	if err == nil {
 		t.Log("each process has a network namespace of its own, joined by a switch in this process")
 		return spaces, true
 	}
 	t.Logf("loopback and relays, without network namespaces: %v", err)
-	r, err := newRelays(s.Fronts, s.Workers)
+	r, err := newRelays(s.Fronts, s.Workers+1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,20 +191,23 @@ func (c *cluster) status(ctx context.Context, front int) (coordinator.Status, er
 }
 
 func (c *cluster) get(ctx context.Context, front int, path string) ([]byte, error) {
+	return get(ctx, c.clients[front], "http://"+c.net.listenAddr(c.fronts[front].host)+path)
+}
+
+func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	url := "http://" + c.net.listenAddr(c.fronts[front].host) + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.clients[front].Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: %s", path, resp.Status)
+		return nil, fmt.Errorf("GET %s: %s", url, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
 }
@@ -273,14 +296,16 @@ func startOrigin(t *testing.T, n network, model string) *origin {
 	o := &origin{url: "http://" + listener.Addr().String()}
 	files := http.FileServer(http.Dir(model))
 	tensors := firstTensor(t, filepath.Join(model, "model.safetensors"))
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var from int64
-		_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
-		if err == nil && from >= tensors && strings.HasSuffix(r.URL.Path, ".safetensors") {
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		var from, last int64
+		_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &last)
+		if err == nil && from >= tensors && last-from > sampleBytes &&
+			strings.HasSuffix(r.URL.Path, ".safetensors") {
 			w = &flipper{ResponseWriter: w, origin: o}
 		}
 		files.ServeHTTP(w, r)
-	}))
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(serve))
 	_ = server.Listener.Close() // httptest's own
 	server.Listener = listener
 	server.Start()
@@ -309,11 +334,15 @@ type flipper struct {
 	origin *origin
 }
 
-// sampleBytes: shorter pieces may be the samples that the fingerprint is made of.
-const sampleBytes = 8 << 10
+// sampleBytes: shorter ranges may be the samples that the fingerprint is made of, which
+// are refused as another checkpoint.
+const sampleBytes = 64 << 10
+
+// pieceBytes: a flip in the midst of a shorter piece may be outside of any expert.
+const pieceBytes = 8 << 10
 
 func (f *flipper) Write(b []byte) (int, error) {
-	if len(b) > sampleBytes && f.origin.flip.CompareAndSwap(true, false) {
+	if len(b) > pieceBytes && f.origin.flip.CompareAndSwap(true, false) {
 		b = slices.Clone(b)
 		b[len(b)/2] ^= 0x40
 	}

@@ -91,16 +91,18 @@ func (c *cluster) perform(ctx context.Context, f fault) error {
 	case diskFull:
 		return c.fillDisk(ctx, worker, f.Hold)
 	case corrupt:
-		worker.kill()
-		c.origin.flip.Store(true)
-		return c.reload(worker)
+		return c.damage(ctx, worker)
 	case stale:
 		return c.planWithout(ctx, front, f)
 	case staleWork:
 		return c.planWithout(ctx, worker, f)
 	case etcdKill, etcdWipe, etcdFreeze:
 		return c.loseEtcd(ctx, f)
-	case killFront:
+	case drain:
+		return c.drain(ctx, worker, f)
+	case scale:
+		return c.grow(ctx, f.Hold)
+	case killFront, killElect:
 		c.load.excused[f.Front].Store(true)
 		front.kill()
 		wait(ctx, f.Hold)
@@ -217,12 +219,30 @@ func (c *cluster) emptyCache() error {
 	})
 }
 
-// reload starts a worker on an empty cache.
-func (c *cluster) reload(worker *process) error {
+// damage lets a worker load from an origin that flips a bit, and waits until the
+// worker has noticed. Others hold its experts, so it compares before it serves.
+func (c *cluster) damage(ctx context.Context, worker *process) error {
+	const noticed = "damaged bytes of an expert were replaced"
+	before, err := worker.logged(noticed)
+	if err != nil {
+		return err
+	}
+	worker.kill()
 	if err := c.emptyCache(); err != nil {
 		return err
 	}
-	return worker.start()
+	c.origin.flip.Store(true)
+	if err := worker.start("--fetch-from", "origin"); err != nil {
+		return err
+	}
+	return await(ctx, 20*time.Second, func(context.Context) error {
+		now, err := worker.logged(noticed)
+		if err == nil && now == before {
+			err = fmt.Errorf("%s has not noticed the damage; it was done: %v",
+				worker.name, !c.origin.flip.Load())
+		}
+		return err
+	})
 }
 
 // fillDisk restarts the worker that loads from a URL on a disk with little room,

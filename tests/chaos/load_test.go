@@ -53,11 +53,15 @@ type load struct {
 
 	mu       sync.Mutex
 	prompted chan struct{} // closed when a long prompt is sent, and replaced
-	gap      time.Duration // the longest since take
+	gap      pauses        // the longest since take
 	first    time.Duration // the longest wait for a first token
 	wrong    []string
 	ended    int
 }
+
+// pauses are the longest of the clients whose coordinator has the last resort, and of
+// those that lean on replicas alone.
+type pauses struct{ resort, alone time.Duration }
 
 // stream is one client.
 type stream struct {
@@ -78,7 +82,7 @@ func newLoad(ctx context.Context, c *cluster) (*load, error) {
 		for range clients {
 			s := &stream{front: front, requests: requests(len(l.streams))}
 			for _, r := range s.requests {
-				hash, err := l.ask(ctx, s, r, func(time.Duration, bool) {})
+				hash, err := l.ask(ctx, s, r, func(int, time.Duration, bool) {})
 				if err != nil {
 					return nil, fmt.Errorf("undisturbed: %w", err)
 				}
@@ -142,23 +146,26 @@ func (l *load) once(ctx context.Context, s *stream, r *request) {
 }
 
 // note notes how long a token took, or the first one of an answer.
-func (l *load) note(took time.Duration, first bool) {
+func (l *load) note(front int, took time.Duration, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if first {
+	switch {
+	case first:
 		l.first = max(l.first, took)
-	} else {
-		l.gap = max(l.gap, took)
+	case front == 0:
+		l.gap.resort = max(l.gap.resort, took)
+	default:
+		l.gap.alone = max(l.gap.alone, took)
 	}
 }
 
 // take returns what was noted since the last take, and how many requests have
 // ended since the start.
-func (l *load) take() (gap, first time.Duration, ended int, wrong []string) {
+func (l *load) take() (gap pauses, first time.Duration, ended int, wrong []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	gap, first, ended, wrong = l.gap, l.first, l.ended, l.wrong
-	l.gap, l.first, l.wrong = 0, 0, nil
+	l.gap, l.first, l.wrong = pauses{}, 0, nil
 	return gap, first, ended, wrong
 }
 
@@ -203,7 +210,7 @@ type piece struct {
 // ask sends a request and returns the hash of text, tokens and their
 // log-probabilities.
 func (l *load) ask(
-	ctx context.Context, s *stream, r *request, note func(took time.Duration, first bool),
+	ctx context.Context, s *stream, r *request, note func(front int, took time.Duration, first bool),
 ) (hash [sha256.Size]byte, err error) {
 	c := l.cluster
 	url := "http://" + c.net.listenAddr(c.fronts[s.front].host) + "/v1/completions"
@@ -231,7 +238,7 @@ func (l *load) ask(
 			}
 			fmt.Fprintf(&tokens, "%q %v\n", choice.Logprobs.Tokens, choice.Logprobs.TokenLogprobs)
 			now := time.Now()
-			note(now.Sub(last), first)
+			note(s.front, now.Sub(last), first)
 			last, first = now, false
 			s.tokens.Add(1)
 		}

@@ -34,7 +34,10 @@ type namespaces struct {
 	wire  *faultnet.Switch
 }
 
-const hostPort = 7070
+const (
+	hostPort    = 7070
+	metricsPort = 7071
+)
 
 func newNamespaces(hosts int) (*namespaces, error) {
 	n := &namespaces{}

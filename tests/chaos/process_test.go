@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -47,9 +48,9 @@ func newProcess(t *testing.T, n network, dir, name string, host int, command ...
 	return p
 }
 
-// start starts the program; it must not be running.
-func (p *process) start() error {
-	cmd := exec.Command(p.command[0], p.command[1:]...)
+// start starts the program, once with further arguments; it must not be running.
+func (p *process) start(more ...string) error {
+	cmd := exec.Command(p.command[0], slices.Concat(p.command[1:], more)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "CONCLAVE_") || strings.HasPrefix(v, "XDG_CACHE_HOME=")
 	})
@@ -115,15 +116,33 @@ func (p *process) kill() {
 // stop asks the process to leave, and says what was wrong with that.
 func (p *process) stop(patience time.Duration) error {
 	p.signal(syscall.SIGTERM)
+	return p.left(patience)
+}
+
+// release lets the process end by itself from now on.
+func (p *process) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wanted = false
+}
+
+// left waits until the process has ended as one does that was asked to.
+func (p *process) left(patience time.Duration) error {
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-		return fmt.Errorf("%s has not left %v after SIGTERM", p.name, patience)
+		return fmt.Errorf("%s has not left after %v", p.name, patience)
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
 		return fmt.Errorf("%s left with exit code %d", p.name, code)
 	}
 	return nil
+}
+
+// logged counts how often its logs have a text.
+func (p *process) logged(text string) (int, error) {
+	log, err := os.ReadFile(p.log.Name())
+	return bytes.Count(log, []byte(text)), err
 }
 
 // oddity returns how the process ended although nobody made it, once.

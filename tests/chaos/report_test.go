@@ -14,7 +14,8 @@ import (
 // outcome is what one fault did.
 type outcome struct {
 	fault           fault
-	gap, first      time.Duration // the longest between tokens, and to a first one
+	gap             pauses        // the longest between tokens
+	first           time.Duration // and to a first one
 	recovery        time.Duration // from the end of the fault to a whole cluster
 	stall           time.Duration // the longest of the test itself
 	retries, hedges int64
@@ -57,17 +58,18 @@ func (p *pulse) take() time.Duration { return time.Duration(p.longest.Swap(0)) }
 // report tells for each kind what its faults did, as a table in Markdown.
 func report(outcomes []outcome) string {
 	var b strings.Builder
-	b.WriteString("| fault | times | longest pause | median | longest wait for a first token " +
-		"| whole again after, median | longest stall of the test | retries | hedges | requests |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| fault | times | longest pause | median | by replicas alone | median " +
+		"| longest wait for a first token | whole again after, median | longest stall of the test " +
+		"| retries | hedges | requests |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, k := range kinds {
-		var gaps, recoveries []time.Duration
+		var gaps, alone, recoveries []time.Duration
 		var first, stall time.Duration
 		var retries, hedges int64
 		requests := 0
 		for _, o := range outcomes {
 			if o.fault.Kind == k {
-				gaps, recoveries = append(gaps, o.gap), append(recoveries, o.recovery)
+				gaps, alone = append(gaps, o.gap.resort), append(alone, o.gap.alone)
+				recoveries = append(recoveries, o.recovery)
 				first, stall = max(first, o.first), max(stall, o.stall)
 				retries, hedges, requests = retries+o.retries, hedges+o.hedges, requests+o.requests
 			}
@@ -76,12 +78,18 @@ func report(outcomes []outcome) string {
 			continue
 		}
 		slices.Sort(gaps)
+		slices.Sort(alone)
 		slices.Sort(recoveries)
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %s | %d | %d | %d |\n", k, len(gaps),
-			ms(gaps[len(gaps)-1]), ms(gaps[len(gaps)/2]), ms(first), ms(recoveries[len(gaps)/2]),
-			ms(stall), retries, hedges, requests)
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %s | %s | %s | %d | %d | %d |\n", k, len(gaps),
+			ms(gaps[len(gaps)-1]), ms(gaps[len(gaps)/2]), ms(alone[len(gaps)-1]), ms(alone[len(gaps)/2]),
+			ms(first), ms(recoveries[len(gaps)/2]), ms(stall), retries, hedges, requests)
 	}
 	return b.String()
+}
+
+// String implements fmt.Stringer.
+func (p pauses) String() string {
+	return fmt.Sprintf("%s, by replicas alone %s", ms(p.resort), ms(p.alone))
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }

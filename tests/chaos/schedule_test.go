@@ -34,14 +34,18 @@ const (
 	etcdWipe   kind = "etcd-wipe"    // the same, but the data is gone
 	etcdFreeze kind = "etcd-freeze"  // SIGSTOP of etcd
 	killFront  kind = "kill-front"   // SIGKILL of the second coordinator
+	killElect  kind = "kill-elected" // SIGKILL of the coordinator that plans
+	drain      kind = "drain"        // conclave drain of a worker, which comes back later
+	scale      kind = "scale"        // one more worker joins, takes work and leaves
 	double     kind = "double"       // two of the others at once
-	rolling    kind = "rolling"      // workers, etcd and a coordinator are told to leave and started, one by one
+	rolling    kind = "rolling"      // workers, etcd and a coordinator leave and start, one by one
 )
 
 // kinds are all, in the order of the report.
 var kinds = []kind{
 	kill, killAll, freeze, delay, loss, cut, cutOneWay, partition, slow, diskFull, corrupt,
-	stale, staleWork, etcdKill, etcdWipe, etcdFreeze, killFront, double, rolling,
+	stale, staleWork, etcdKill, etcdWipe, etcdFreeze, killFront, killElect, drain,
+	scale, double, rolling,
 }
 
 // parts may come in twos: they hit a worker that can be chosen, or etcd.
@@ -62,8 +66,9 @@ type fault struct {
 	Delay   time.Duration // one way
 	Loss    float64
 	Quota   float64 // of a core
-	Reverse bool    // of a one-way cut: the coordinator does not hear the worker
-	Parts   []fault
+	Reverse bool    // of a one-way cut: the coordinator does not hear the worker; of drain:
+	// the worker runs on without experts
+	Parts []fault
 }
 
 // shape is what a schedule must know of the cluster.
@@ -157,7 +162,7 @@ func (f fault) String() string {
 		return b.String()
 	case stale, killFront:
 		fmt.Fprintf(&b, " coordinator %d", f.Front+1)
-	case killAll, etcdKill, etcdWipe, etcdFreeze:
+	case killAll, killElect, scale, etcdKill, etcdWipe, etcdFreeze:
 	case cut, cutOneWay:
 		fmt.Fprintf(&b, " coordinator %d, worker %d", f.Front+1, f.Worker+1)
 	default:
@@ -172,6 +177,8 @@ func (f fault) String() string {
 		fmt.Fprintf(&b, ", %.0f %% of a core", 100*f.Quota)
 	case cutOneWay:
 		fmt.Fprintf(&b, ", reverse %v", f.Reverse)
+	case drain:
+		fmt.Fprintf(&b, ", keep %v", f.Reverse)
 	}
 	fmt.Fprintf(&b, ", for %v", f.Hold)
 	if f.Prefill {
