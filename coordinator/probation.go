@@ -203,8 +203,9 @@ func (c *controller) consider(
 	state = readable(state)
 	view, again := c.damper.view(state, now)
 	next, err = c.decide(view)
-	if err != nil || !staffed(view, c.model) {
-		// Without those on probation there is no room: better they than nobody.
+	if err != nil || staff(view, c.model) < min(c.replicas, staff(state, c.model)) {
+		// Without those on probation there is no room, or not for every copy: better they
+		// than nobody, and than one that all depends on.
 		all := state
 		all.Plan = view.Plan
 		next, err = c.decide(all)
@@ -236,12 +237,13 @@ func readable(state membership.State) membership.State {
 	return state
 }
 
-// staffed reports whether anybody takes experts in a state.
-func staffed(s membership.State, model string) bool {
+// staff is how many workers take experts in a state.
+func staff(s membership.State, model string) int {
+	n := 0
 	for _, w := range s.Workers {
 		if w.Model == model && !w.Draining {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }

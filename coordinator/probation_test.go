@@ -219,6 +219,19 @@ func TestNoProbation(t *testing.T) {
 		alone.see()
 	}
 	alone.expect("nobody else is there", 1, "a")
+
+	both := newDrama(t, 2, "a", "b", "c")
+	for range 3 * flapLimit {
+		for _, id := range []string{"b", "c"} {
+			both.crash(id)
+			both.see()
+		}
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if !both.planned(id) {
+			t.Errorf("%s is on probation, though one worker alone has no second copies", id)
+		}
+	}
 }
 
 // An etcd that comes back empty gets the plan that there was, with a greater epoch, though a

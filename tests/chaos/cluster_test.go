@@ -213,7 +213,7 @@ func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 }
 
 // whole says what a cluster lacks until everything is as it was at first. A worker
-// that was made to restart too often may be on probation, without experts.
+// that was made to restart too often is on probation, and then has no experts.
 func (c *cluster) whole(ctx context.Context) error {
 	for i, front := range c.fronts {
 		s, err := c.status(ctx, i)
@@ -222,7 +222,7 @@ func (c *cluster) whole(ctx context.Context) error {
 		}
 		lanes := 0
 		for _, w := range s.Workers {
-			if w.Lane && (w.ExpertCount > 0 || !w.Probation.IsZero()) && !w.Draining {
+			if w.Lane && !w.Draining {
 				lanes++
 			}
 		}
