@@ -22,13 +22,17 @@ const (
 )
 
 func main() {
-	part := flag.String("part", "mul", "what to write: mul, attend or gate")
+	part := flag.String("part", "mul", "what to write: mul, attend, gate or read")
 	flag.Parse()
 	switch *part {
 	case "attend":
 		attend()
 	case "gate":
 		gates()
+	case "read":
+		for _, v := range bothVectors() {
+			read(v)
+		}
 	default:
 		products()
 	}

@@ -23,14 +23,19 @@ type vectors struct {
 	tokens   int // of the largest tile that registers have room for
 }
 
+// bothVectors lists the kinds of registers.
+func bothVectors() []vectors {
+	return []vectors{
+		{"AVX2", func() VecVirtual { return YMM() }, 32, 3},
+		{"AVX512", func() VecVirtual { return ZMM() }, 64, 4},
+	}
+}
+
 // panelTiles writes the tiles that multiply decoded weights. Twelve sums, three activations and a
 // weight take the sixteen registers of AVX2. Formats without scales have their own decoders here:
 // a panel's are short.
 func panelTiles(unscaled ...format) {
-	for _, v := range []vectors{
-		{"AVX2", func() VecVirtual { return YMM() }, 32, 3},
-		{"AVX512", func() VecVirtual { return ZMM() }, 64, 4},
-	} {
+	for _, v := range bothVectors() {
 		for tokens := range v.tokens {
 			add(v, 1+tokens)
 		}
