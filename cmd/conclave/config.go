@@ -13,12 +13,17 @@ import (
 )
 
 // settingsFile is --config: a file of settings, which is read here; but for
-// synth it is the config.json of a model, and left to the command.
+// synth and for benches of a model it is the config.json of one, and left to the command.
 type settingsFile string
+
+// takesModelConfig reports whether --config of a command is the config.json of a model.
+func takesModelConfig(command string) bool {
+	return slices.Contains([]string{"synth", "bench kernels", "bench model"}, command)
+}
 
 // BeforeResolve implements kong's hook.
 func (settingsFile) BeforeResolve(app *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
-	if command := ctx.Selected(); command != nil && command.Name == "synth" {
+	if command := ctx.Selected(); command != nil && takesModelConfig(commandName(command)) {
 		return nil
 	}
 	path, _ := ctx.FlagValue(trace.Flag).(settingsFile)

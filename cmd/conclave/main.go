@@ -20,7 +20,7 @@ import (
 // cli is the command line. Every flag has an environment twin, CONCLAVE_ and
 // its name; flags come before the environment, that before the file.
 type cli struct {
-	Config settingsFile `help:"YAML file with settings by flag name, at the top level or under a command's name; for synth, the config.json of a model." placeholder:"FILE"`
+	Config settingsFile `help:"YAML file with settings by flag name, at the top level or under a command's name; for synth, bench kernels and bench model, the config.json of a model." placeholder:"FILE"`
 	Log    logFlags     `embed:"" prefix:"log-"`
 
 	Up          upCommand          `cmd:"" help:"Run a whole cluster on this machine."`

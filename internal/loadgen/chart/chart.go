@@ -44,7 +44,12 @@ func CheckPath(path string) error {
 func extension(path string) string { return strings.ToLower(filepath.Ext(path)) }
 
 // WriteFile draws a report into a file, whose name says in which format.
-func WriteFile(path string, r *loadgen.Report) (err error) {
+func WriteFile(path string, r *loadgen.Report) error {
+	return Save(path, func(c draw.Canvas) { drawReport(c, r) })
+}
+
+// Save makes a picture of what paint draws: CheckPath has what the name may be.
+func Save(path string, paint func(draw.Canvas)) (err error) {
 	if err := CheckPath(path); err != nil {
 		return err
 	}
@@ -54,15 +59,24 @@ func WriteFile(path string, r *loadgen.Report) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if extension(path) == ".png" {
-		return WritePNG(f, r)
+		return savePNG(f, paint)
 	}
-	return WriteSVG(f, r)
+	return saveSVG(f, paint)
 }
 
 // WriteSVG draws a report as SVG.
 func WriteSVG(w io.Writer, r *loadgen.Report) error {
+	return saveSVG(w, func(c draw.Canvas) { drawReport(c, r) })
+}
+
+// WritePNG draws a report as PNG.
+func WritePNG(w io.Writer, r *loadgen.Report) error {
+	return savePNG(w, func(c draw.Canvas) { drawReport(c, r) })
+}
+
+func saveSVG(w io.Writer, paint func(draw.Canvas)) error {
 	c := vgsvg.New(width, height)
-	drawReport(draw.New(c), r)
+	paint(draw.New(c))
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return err
@@ -74,21 +88,33 @@ func WriteSVG(w io.Writer, r *loadgen.Report) error {
 	return err
 }
 
-// WritePNG draws a report as PNG.
-func WritePNG(w io.Writer, r *loadgen.Report) error {
+func savePNG(w io.Writer, paint func(draw.Canvas)) error {
 	c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))}
-	drawReport(draw.New(c), r)
+	paint(draw.New(c))
 	_, err := c.WriteTo(w)
 	return err
 }
 
-// drawReport draws four panels under a title of two lines.
-func drawReport(c draw.Canvas, r *loadgen.Report) {
+// Frame clears a canvas, writes a title of two lines and returns what is left below it.
+func Frame(c draw.Canvas, title, below string) draw.Canvas {
 	c.SetColor(white)
 	c.Fill(c.Path())
 	const margin = 0.4 * vg.Centimeter
 	c = draw.Crop(c, margin, -margin, margin, -margin)
-	head := writeTitle(c, r)
+	big, small := textStyle(13), textStyle(9.5)
+	big.YAlign, small.YAlign = draw.YTop, draw.YTop
+	c.FillText(big, vg.Point{X: c.Min.X, Y: c.Max.Y}, title)
+	c.FillText(small, vg.Point{X: c.Min.X, Y: c.Max.Y - 0.65*vg.Centimeter}, below)
+	return draw.Crop(c, 0, 0, 0, -1.5*vg.Centimeter)
+}
+
+// drawReport draws four panels under a title of two lines.
+func drawReport(c draw.Canvas, r *loadgen.Report) {
+	t := r.Throughput
+	c = Frame(c, r.Target.Model+", "+r.Load.Describe(), fmt.Sprintf(
+		"%d requests finished, %d failed in %.1f s: %.4g requests/s, %.4g output tokens/s, "+
+			"%.4g tokens/s in all", r.Requests.Finished, r.Requests.Failed, r.Seconds, t.Requests,
+		t.OutputTokens, t.TotalTokens))
 	panels := [][]*plot.Plot{
 		{
 			cumulative("time to first token", "first token after, ms", "requests, %",
@@ -100,27 +126,11 @@ func drawReport(c draw.Canvas, r *loadgen.Report) {
 			overTime(r, "running requests", running),
 		},
 	}
-	tiles := draw.Tiles{
-		Rows: 2, Cols: 2, PadX: 0.9 * vg.Centimeter, PadY: 0.7 * vg.Centimeter,
-		PadTop: head,
-	}
+	tiles := draw.Tiles{Rows: 2, Cols: 2, PadX: 0.9 * vg.Centimeter, PadY: 0.7 * vg.Centimeter}
 	canvases := plot.Align(panels, tiles, c)
 	for i, row := range panels {
 		for k, p := range row {
 			p.Draw(canvases[i][k])
 		}
 	}
-}
-
-// writeTitle writes what was measured at the top of the canvas and returns the height it took.
-func writeTitle(c draw.Canvas, r *loadgen.Report) vg.Length {
-	big, small := textStyle(13), textStyle(9.5)
-	big.YAlign, small.YAlign = draw.YTop, draw.YTop
-	t := r.Throughput
-	c.FillText(big, vg.Point{X: c.Min.X, Y: c.Max.Y}, r.Target.Model+", "+r.Load.Describe())
-	c.FillText(small, vg.Point{X: c.Min.X, Y: c.Max.Y - 0.65*vg.Centimeter}, fmt.Sprintf(
-		"%d requests finished, %d failed in %.1f s: %.4g requests/s, %.4g output tokens/s, "+
-			"%.4g tokens/s in all", r.Requests.Finished, r.Requests.Failed, r.Seconds, t.Requests,
-		t.OutputTokens, t.TotalTokens))
-	return 1.5 * vg.Centimeter
 }

@@ -1,8 +1,8 @@
 // Package chart draws a report of loadgen: how the times to the first token and between tokens are
 // distributed, and how tokens per second and running requests went over the run.
 //
-// It owns the look of the picture, and knows nothing of how the figures came about. It is apart
-// from loadgen because the library that draws is large.
+// It owns the look of pictures, also for others that draw measurements, and knows nothing of how
+// the figures came about. It is apart from loadgen because the library that draws is large.
 //
 // Invariants:
 //

@@ -32,8 +32,8 @@ func textStyle(size vg.Length) text.Style {
 	return style
 }
 
-// panel returns an empty plot in the house's look.
-func panel(title, x, y string) *plot.Plot {
+// Panel returns an empty plot in the house's look.
+func Panel(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = white
 	p.Title.Text, p.Title.Padding = title, 0.2*vg.Centimeter
@@ -65,7 +65,7 @@ const wide = 30
 
 // cumulative draws which share of the values is at most x, and marks percentiles.
 func cumulative(title, x, y string, s *loadgen.Summary, values []float64) *plot.Plot {
-	p := panel(title, x, y)
+	p := Panel(title, x, y)
 	p.Y.Min, p.Y.Max = 0, 100
 	p.Y.Tick.Marker = plot.ConstantTicks{
 		{Value: 0, Label: "0"}, {Value: 25, Label: "25"}, {Value: 50, Label: "50"},
@@ -97,11 +97,16 @@ func cumulative(title, x, y string, s *loadgen.Summary, values []float64) *plot.
 	return p
 }
 
+// Logarithmic makes an axis one of powers of ten.
+func Logarithmic(axis *plot.Axis, low, high float64) {
+	axis.Scale, axis.Tick.Marker = plot.LogScale{}, decades{}
+	axis.Min, axis.Max = low, high
+}
+
 // scale gives an axis room on both sides of its values.
 func scale(axis *plot.Axis, low, high float64) {
 	if low > 0 && high/low > wide {
-		axis.Scale, axis.Tick.Marker = plot.LogScale{}, decades{}
-		axis.Min, axis.Max = low/1.15, high*1.6
+		Logarithmic(axis, low/1.15, high*1.6)
 		return
 	}
 	room := max(high-low, high/50, 1e-3)
@@ -145,7 +150,7 @@ func empty(p *plot.Plot) *plot.Plot {
 
 // overTime draws one thing of each interval as an area.
 func overTime(r *loadgen.Report, title string, of func(loadgen.Point) float64) *plot.Plot {
-	p := panel(title, "time, s", "")
+	p := Panel(title, "time, s", "")
 	p.Y.Min, p.Y.Max = 0, 1
 	interval := intervalOf(r.Seconds)
 	series := r.Series(interval)

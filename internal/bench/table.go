@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+)
+
+// noisy is the noise from which a figure is said to be disturbed.
+const noisy = 0.25
+
+// WriteJSON writes a report.
+func (r *KernelsReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+func writeJSON(w io.Writer, report any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(report)
+}
+
+// WriteTable writes a report for people.
+func (r *KernelsReport) WriteTable(w io.Writer) error {
+	s := r.Shape
+	fmt.Fprintf(w, "%s, experts of %d×%d; kernels: %s; weights walk over %s; %.0f s\n\n", s.Name,
+		s.Width, s.Hidden, r.Features, humanize.IBytes(uint64(r.Memory)), r.Seconds)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "THREADS\tREAD GB/s\tNOISE\tPEAK GFLOP/s\tNOISE\t")
+	disturbed := false
+	for _, c := range r.Ceilings {
+		fmt.Fprintf(t, "%d\t%.1f\t%.0f %%\t%.1f\t%.0f %%\t\n", c.Threads, c.Read/1e9,
+			100*c.ReadNoise, c.Peak/1e9, 100*c.PeakNoise)
+		disturbed = disturbed || c.ReadNoise > noisy || c.PeakNoise > noisy
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(t, "KERNEL\tPART\tWEIGHTS\tSHAPE\tROWS\tTHREADS\tTIME µs\tGB/s\tGFLOP/s\t"+
+		"CEILING\tBY\tRATIO\tNOISE\t")
+	for i := range r.Results {
+		k := &r.Results[i]
+		by := "peak"
+		if k.ReadBound {
+			by = "read"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%.4g\t%.1f\t%.1f\t%.1f\t%s\t%.2f\t%.0f %%\t\n",
+			k.Kernel, k.Part, k.Format, k.Shape, k.Rows, k.Threads, 1e6*k.Seconds,
+			k.BytesPerSecond/1e9, k.Flops/1e9, k.Bound/1e9, by, k.Ratio, 100*k.Noise)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if disturbed {
+		fmt.Fprintln(w, "\nOther work disturbed the machine: compare ratios, not figures of two runs.")
+	}
+	return nil
+}
