@@ -46,7 +46,10 @@ type Config struct {
 	// drop old copies by, in ascending order. It must not block, nor call the
 	// dispatcher.
 	OnSettled func(epoch uint64)
-	Log       *slog.Logger
+	// OnAnswered, if set, is told by the caller of Receive when the last answer of a layer
+	// is there, before they are added up. For measurements.
+	OnAnswered func()
+	Log        *slog.Logger
 }
 
 func (c *Config) setDefaults() error {

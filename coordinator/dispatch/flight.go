@@ -85,6 +85,9 @@ func (d *Dispatcher) Receive(ctx context.Context, micro int, out []float32) erro
 		case f.rejected != nil:
 			return f.rejected
 		case f.route.Complete():
+			if d.cfg.OnAnswered != nil {
+				d.cfg.OnAnswered()
+			}
 			d.combine(f, out)
 			return nil
 		case ctx.Err() != nil:

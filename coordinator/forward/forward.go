@@ -72,6 +72,9 @@ type Model struct {
 	Trace func(layer int, hidden []float32)
 	// TraceChoice, if set, sees what the gate of a layer chose. For tests.
 	TraceChoice func(layer int, c router.Choice)
+	// Clock, if set, hears of the end of each phase of a step; the next begins there. With
+	// micro-batches the phases of several take turns. For measurements.
+	Clock func(Phase)
 }
 
 // CacheShape returns what a cache for a model holds; the caller says how, and
@@ -125,6 +128,7 @@ func (m *Model) Step(ctx context.Context, rows []Row, parts int) ([]float32, err
 	for i := range batches {
 		m.embed(&batches[i])
 	}
+	m.over(PhaseEmbed)
 	for l := range m.w.layers {
 		for i := range batches {
 			b := &batches[i]
@@ -139,7 +143,9 @@ func (m *Model) Step(ctx context.Context, rows []Row, parts int) ([]float32, err
 			return nil, err
 		}
 	}
-	return m.logits(batches), nil
+	logits := m.logits(batches)
+	m.over(PhaseHead)
+	return logits, nil
 }
 
 // layer runs layer l for a batch; finish adds what its last part came to.
@@ -158,8 +164,10 @@ func (m *Model) layer(b *batch, l int) {
 
 	m.norm(b.h, b.x, w.postNorm, m.spec.NormEps)
 	b.layer = l
+	m.over(PhaseAttention)
 	if m.spec.Layers[l].MoE == nil {
 		m.mlp(b, b.y, w.mlp)
+		m.over(PhaseMLP)
 		return
 	}
 	m.pool.MatMul(b.scores, b.h, len(b.rows), w.gate)
@@ -167,9 +175,12 @@ func (m *Model) layer(b *batch, l int) {
 	if m.TraceChoice != nil {
 		m.TraceChoice(l, b.choice)
 	}
+	m.over(PhaseGate)
 	m.experts.Send(b.micro, l, b.h, b.choice)
+	m.over(PhaseSend)
 	if w.mlp != nil {
 		m.mlp(b, b.shared, w.mlp) // while the routed experts are away
+		m.over(PhaseMLP)
 	}
 }
 
@@ -186,6 +197,7 @@ func (m *Model) finish(ctx context.Context, b *batch) error {
 		if m.w.layers[b.layer].mlp != nil {
 			add(b.y, b.shared)
 		}
+		m.over(PhaseReceive)
 	}
 	add(b.x, b.y)
 	m.trace(b.layer, b.x)

@@ -58,3 +58,41 @@ func (r *KernelsReport) WriteTable(w io.Writer) error {
 	}
 	return nil
 }
+
+// WriteJSON writes a report.
+func (r *ModelReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+// WriteTable writes a report for people.
+func (r *ModelReport) WriteTable(w io.Writer) error {
+	fmt.Fprintf(w, "%s, %s: %d layers, %d experts, %d for a token; %d worker(s) over loopback in "+
+		"this process, %d threads at each end, %s on the wire; kernels: %s\n\n", r.Model, r.Family,
+		r.Layers, r.Experts, r.TopK, r.Workers, r.Threads, r.Wire, r.Features)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "STEP\tROWS\tSTEPS\tTOKENS/s\tMEAN ms\tBEST ms\tALLOCS/TOKEN\tBYTES/TOKEN\t"+
+		"GC/1000 TOKENS\t")
+	for i := range r.Runs {
+		s := &r.Runs[i]
+		fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%.3g\t%.3g\t%.1f\t%.0f\t%.2f\t\n", s.Kind, s.Rows, s.Steps,
+			s.TokensPerSecond, 1e3*s.Seconds, 1e3*s.Best, s.Allocations, s.AllocatedBytes,
+			s.Collections)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\nWhere the time of a step goes, ms:")
+	var none Split
+	fmt.Fprint(t, "STEP\tROWS\t")
+	for _, p := range none.parts() {
+		fmt.Fprintf(t, "%s\t", p.name)
+	}
+	fmt.Fprintln(t, "SUM\tOF STEP\t")
+	for i := range r.Runs {
+		s := &r.Runs[i]
+		fmt.Fprintf(t, "%s\t%d\t", s.Kind, s.Rows)
+		for _, p := range s.Split.parts() {
+			fmt.Fprintf(t, "%.3f\t", 1e3*p.seconds)
+		}
+		fmt.Fprintf(t, "%.3f\t%.1f %%\t\n", 1e3*s.Split.Sum(), 100*s.Covered)
+	}
+	return t.Flush()
+}
