@@ -7,10 +7,12 @@ import (
 
 	"github.com/conclave-serve/conclave/internal/bench"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // benchModelCommand measures steps of a model. Its --config is the one of cli.
 type benchModelCommand struct {
+	quantFlags
 	Model   string     `help:"Folder of a checkpoint; default: random weights of the shapes of --config." type:"existingdir" placeholder:"DIR"`
 	Layers  int        `help:"Of --config keep the first layers only; 0: all." default:"0"`
 	Experts int        `help:"Of --config keep so many routed experts in each layer; 0: all." default:"0"`
@@ -46,7 +48,9 @@ func (f *benchModelCommand) Run(ctx context.Context, c *cli) error {
 		Source: bench.Source{
 			Dir: f.Model, Config: string(c.Config), Layers: f.Layers, Experts: f.Experts,
 		},
-		Workers: f.Workers, Threads: f.Threads, Wire: wire.Format(f.Wire), Batches: f.Batch,
+		Workers: f.Workers, Threads: f.Threads, Wire: wire.Format(f.Wire),
+		AttentionQuant: shard.Quant(f.AttentionQuant), ExpertsQuant: shard.Quant(f.ExpertsQuant),
+		Batches: f.Batch,
 		Prompts: f.Prompt, Context: f.Context, Steps: f.Steps,
 		Progress: func(what string) { log.Info("measuring a model", "next", what) },
 	})

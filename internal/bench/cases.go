@@ -16,7 +16,7 @@ type kernelCase struct {
 func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kernelCase {
 	var cases []*kernelCase
 	formats := []kernels.Format{
-		kernels.F32, kernels.BF16, kernels.F16, kernels.E4M3, kernels.MXFP4,
+		kernels.F32, kernels.BF16, kernels.F16, kernels.E4M3, kernels.MXFP4, kernels.Q8, kernels.Q4,
 	}
 	parts := []struct {
 		name       string
@@ -52,7 +52,7 @@ func product(
 	case kernels.MXFP4:
 		exponents = rows * cols / 32
 	}
-	size := f.Bytes(rows * cols)
+	size := rows * f.Bytes(cols)
 	c := &kernelCase{result: Result{
 		Kernel: "matmul", Format: f.String(), Shape: fmt.Sprintf("%d×%d", rows, cols), Rows: n,
 		Threads:    pool.Threads(),

@@ -124,7 +124,7 @@ func TestKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 5*2*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
+	if want := 7*2*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
 		t.Errorf("%d results and %d ceilings, want %d and 2", len(r.Results), len(r.Ceilings), want)
 	}
 	for _, k := range r.Results {
@@ -136,7 +136,7 @@ func TestKernels(t *testing.T) {
 	if err := r.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"READ GB/s", "F8_E4M3", "MXFP4", "attention", "rmsnorm", "expert down"} {
+	for _, want := range []string{"READ GB/s", "F8_E4M3", "MXFP4", "Q4", "attention", "rmsnorm", "expert down"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}

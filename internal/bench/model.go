@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/sample"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // ModelConfig says what Model measures. Zero values mean the defaults.
@@ -23,6 +24,9 @@ type ModelConfig struct {
 	Threads int
 	// Wire is what activations are rounded to; default F32, which rounds nothing.
 	Wire wire.Format
+	// AttentionQuant and ExpertsQuant are what weights are quantised to as they are loaded;
+	// default: as they are stored.
+	AttentionQuant, ExpertsQuant shard.Quant
 	// Batches are how many sequences decode at once; default 1, 8 and 32.
 	Batches []int
 	// Prompts are the lengths of prompts that are computed in one step; default 128 and 512.
@@ -78,16 +82,20 @@ func (c *ModelConfig) setDefaults() error {
 
 // ModelReport is what Model found.
 type ModelReport struct {
-	Model    string      `json:"model"`
-	Family   string      `json:"family"`
-	Layers   int         `json:"layers"`
-	Experts  int         `json:"experts"`
-	TopK     int         `json:"experts_per_token"`
-	Features string      `json:"features"`
-	Workers  int         `json:"workers"`
-	Threads  int         `json:"threads"`
-	Wire     string      `json:"wire"`
-	Runs     []ModelStep `json:"runs"`
+	Model    string `json:"model"`
+	Family   string `json:"family"`
+	Layers   int    `json:"layers"`
+	Experts  int    `json:"experts"`
+	TopK     int    `json:"experts_per_token"`
+	Features string `json:"features"`
+	Workers  int    `json:"workers"`
+	Threads  int    `json:"threads"`
+	Wire     string `json:"wire"`
+
+	AttentionQuant string `json:"attention_quant"`
+	ExpertsQuant   string `json:"experts_quant"`
+
+	Runs []ModelStep `json:"runs"`
 }
 
 // ModelStep is one kind of step. Times are in seconds.
@@ -138,7 +146,8 @@ func Model(ctx context.Context, cfg ModelConfig) (_ *ModelReport, err error) {
 		Model: cmp.Or(cfg.Source.Dir, cfg.Source.Config), Family: ck.spec.Family,
 		Layers: len(ck.spec.Layers), Experts: ck.spec.Experts, TopK: ck.spec.TopK,
 		Features: kernels.Features(), Workers: cfg.Workers, Threads: cfg.Threads,
-		Wire: cfg.Wire.String(),
+		Wire: cfg.Wire.String(), AttentionQuant: cfg.AttentionQuant.String(),
+		ExpertsQuant: cfg.ExpertsQuant.String(),
 	}
 	for _, n := range cfg.Prompts {
 		step, err := b.prefill(ctx, n)
@@ -181,6 +190,7 @@ func (b *modelBench) start(ctx context.Context, ck *checkpoint) error {
 	var err error
 	b.rig, err = newRig(ctx, ck, rigConfig{
 		workers: b.cfg.Workers, threads: b.cfg.Threads, wire: b.cfg.Wire, maxRows: rows,
+		attention: b.cfg.AttentionQuant, experts: b.cfg.ExpertsQuant,
 		sequences: sequences, positions: positions, onAnswered: func() { b.recorder.answered() },
 	})
 	if err != nil {

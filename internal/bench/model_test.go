@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // TestModel is a run over the built-in model and two workers: figures are the machine's, but how
@@ -19,7 +20,7 @@ func TestModel(t *testing.T) {
 	var said []string
 	r, err := Model(t.Context(), ModelConfig{
 		Source: Source{Dir: "../demo/checkpoint"}, Workers: 2, Threads: 2, Wire: wire.BF16,
-		Batches: []int{1, 3}, Prompts: []int{16}, Steps: 5, Context: 7,
+		ExpertsQuant: shard.QuantInt4, Batches: []int{1, 3}, Prompts: []int{16}, Steps: 5, Context: 7,
 		Progress: func(what string) { said = append(said, what) },
 	})
 	if err != nil {
@@ -54,7 +55,7 @@ func TestModel(t *testing.T) {
 	if err := r.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"TOKENS/s", "sampling", "2 worker(s)", "bf16 on the wire"} {
+	for _, want := range []string{"TOKENS/s", "sampling", "2 worker(s)", "bf16 on the wire", "experts int4"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}

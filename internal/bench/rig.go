@@ -95,19 +95,18 @@ type rigWorker struct {
 // maxMessage bounds what goes between the two ends.
 const maxMessage = 256 << 20
 
-func startWorker(c *checkpoint, id, network, addr string, threads int) (*rigWorker, error) {
-	listener, err := net.Listen(network, addr)
-	if err != nil {
-		return nil, err
-	}
+// startWorker takes over the listener.
+func startWorker(
+	c *checkpoint, id string, listener net.Listener, threads int, quant shard.Quant,
+) *rigWorker {
 	w := &rigWorker{
-		store: shard.NewStore(c.spec, c.tensors), listener: listener,
+		store: shard.NewQuantizedStore(c.spec, c.tensors, quant), listener: listener,
 		pool: kernels.NewPool(threads), served: make(chan error, 1),
 	}
 	identity := worker.Identity{ID: id, Incarnation: id, Model: rigModel}
 	w.server = worker.NewServer(identity, c.spec, w.store, w.pool, maxMessage)
 	go func() { w.served <- w.server.Serve(listener) }()
-	return w, nil
+	return w
 }
 
 func (w *rigWorker) close() error {
@@ -131,6 +130,8 @@ type rig struct {
 type rigConfig struct {
 	workers, threads int
 	wire             wire.Format
+	attention        shard.Quant
+	experts          shard.Quant
 	maxRows          int
 	sequences        int // that the cache has room for, of so many positions each
 	positions        int
@@ -158,7 +159,7 @@ func newRig(ctx context.Context, c *checkpoint, cfg rigConfig) (_ *rig, err erro
 	}
 	r.model, err = forward.New(ctx, forward.Config{
 		Spec: c.spec, Checkpoint: c.tensors, Cache: r.cache, Pool: r.pool, Experts: r.dispatcher,
-		MaxRows: cfg.maxRows, MaxLogits: min(cfg.maxRows, cfg.sequences),
+		MaxRows: cfg.maxRows, MaxLogits: min(cfg.maxRows, cfg.sequences), Quant: cfg.attention,
 	})
 	return r, err
 }
@@ -175,10 +176,11 @@ func (r *rig) hire(ctx context.Context, cfg rigConfig) (err error) {
 	var capacity []shard.Capacity
 	for i := range cfg.workers {
 		id := fmt.Sprintf("worker-%d", i+1)
-		w, err := startWorker(r.checkpoint, id, "tcp", "127.0.0.1:0", cfg.threads)
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
+		w := startWorker(r.checkpoint, id, listener, cfg.threads, cfg.experts)
 		r.workers = append(r.workers, w)
 		capacity = append(capacity, shard.Capacity{ID: shard.WorkerID(id)})
 	}

@@ -65,8 +65,9 @@ func (r *ModelReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
 // WriteTable writes a report for people.
 func (r *ModelReport) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s: %d layers, %d experts, %d for a token; %d worker(s) over loopback in "+
-		"this process, %d threads at each end, %s on the wire; kernels: %s\n\n", r.Model, r.Family,
-		r.Layers, r.Experts, r.TopK, r.Workers, r.Threads, r.Wire, r.Features)
+		"this process, %d threads at each end, %s on the wire; quantised as loaded: attention %s, "+
+		"experts %s; kernels: %s\n\n", r.Model, r.Family, r.Layers, r.Experts, r.TopK, r.Workers,
+		r.Threads, r.Wire, r.AttentionQuant, r.ExpertsQuant, r.Features)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "STEP\tROWS\tSTEPS\tTOKENS/s\tMEAN ms\tBEST ms\tALLOCS/TOKEN\tBYTES/TOKEN\t"+
 		"GC/1000 TOKENS\t")
