@@ -55,8 +55,10 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-ticker.C:
+		}
+		if ctx.Err() != nil { // also where both were ready
+			return nil
 		}
 	}
 }
