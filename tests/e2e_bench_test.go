@@ -76,3 +76,22 @@ func TestBenchServe(t *testing.T) {
 	up.signal(t, syscall.SIGINT)
 	up.exits(t, 0)
 }
+
+// TestBenchHop measures hops to a child process, with another that keeps cores busy; both are gone
+// in the end, or the command would wait for them.
+func TestBenchHop(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := newSandbox(t).run(t, "bench", "hop", "--hidden", "64", "--tokens", "1,3",
+		"--duration", "1ms", "--busy", "--json")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var r struct {
+		Busy bool
+		Hops []struct{ Tokens, Bytes int }
+	}
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || !r.Busy || len(r.Hops) != 4 ||
+		r.Hops[1].Bytes != 3*64*2 {
+		t.Errorf("%v in %s", err, stdout)
+	}
+}

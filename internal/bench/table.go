@@ -97,3 +97,26 @@ func (r *ModelReport) WriteTable(w io.Writer) error {
 	}
 	return t.Flush()
 }
+
+// WriteJSON writes a report.
+func (r *HopReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+// WriteTable writes a report for people.
+func (r *HopReport) WriteTable(w io.Writer) error {
+	load := "idle"
+	if r.Busy {
+		load = "all cores busy"
+	}
+	fmt.Fprintf(w, "hidden %d, %s, %s; round trips, µs; ratios are of p50\n\n", r.Hidden, r.Wire, load)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "PATH\tTOKENS\tBYTES\tRAW P50\tP99\tLANE P50\tP99\tRATIO\tCALL P50\tP99\t"+
+		"RATIO\tRAW GB/s\tCALL GB/s\t")
+	for i := range r.Hops {
+		h := &r.Hops[i]
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.1f\t%.0f\t%.1f\t%.0f\t%.2f\t%.1f\t%.0f\t%.2f\t%.2f\t"+
+			"%.2f\t\n", h.Network, h.Tokens, humanize.IBytes(uint64(h.Bytes)), 1e6*h.Raw.P50, 1e6*h.Raw.P99,
+			1e6*h.Lane.P50, 1e6*h.Lane.P99, h.LaneRatio, 1e6*h.Call.P50, 1e6*h.Call.P99, h.CallRatio,
+			h.RawThroughput/1e9, h.CallThroughput/1e9)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,241 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
+	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/router"
+	"github.com/conclave-serve/conclave/shard"
+)
+
+// HopConfig says what Hop measures. Zero values mean the defaults.
+type HopConfig struct {
+	Peer Peer // required
+	// Tokens are the sizes of calls; default 1, 8, 32 and 256.
+	Tokens []int
+	// Wire is the format of activations; default BF16.
+	Wire wire.Format
+	// Duration is about how long each size takes on each path; default 2 s.
+	Duration time.Duration
+	// Busy says that other work runs on all cores; it is only reported.
+	Busy bool
+	// Progress, if set, hears what is measured next.
+	Progress func(what string)
+}
+
+func (c *HopConfig) setDefaults() error {
+	if c.Tokens == nil {
+		c.Tokens = []int{1, 8, 32, 256}
+	}
+	if c.Wire == 0 {
+		c.Wire = wire.BF16
+	}
+	if c.Duration == 0 {
+		c.Duration = 2 * time.Second
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	if c.Peer.Hidden < 1 || c.Peer.Hidden > maxSide || len(c.Peer.Ends) == 0 || c.Duration < 0 {
+		return fmt.Errorf("hops of %d numbers to %d ends for %v: want some of each, and not more "+
+			"than %d numbers", c.Peer.Hidden, len(c.Peer.Ends), c.Duration, maxSide)
+	}
+	for _, n := range c.Tokens {
+		if n < 1 || n > maxPayload/(c.Wire.Size()*c.Peer.Hidden) {
+			return fmt.Errorf("calls of %d tokens of %d numbers: want 1 or more, in up to %d bytes",
+				n, c.Peer.Hidden, maxPayload)
+		}
+	}
+	return nil
+}
+
+// HopReport is what Hop found.
+type HopReport struct {
+	Hidden int         `json:"hidden"`
+	Wire   string      `json:"wire"`
+	Busy   bool        `json:"busy"`
+	Hops   []HopResult `json:"hops"`
+}
+
+// HopResult is one size of call on one path.
+type HopResult struct {
+	Network string `json:"network"`
+	Tokens  int    `json:"tokens"`
+	// Bytes are the activations of a call, which go there and come back.
+	Bytes int     `json:"bytes"`
+	Raw   Latency `json:"raw"`  // of a bare socket
+	Lane  Latency `json:"lane"` // of the lane: without queue and compute, by the worker's clock
+	// Call is of Send and Receive, without compute: with encoding and adding up.
+	Call Latency `json:"call"`
+	// LaneRatio and CallRatio compare medians with that of the bare socket.
+	LaneRatio float64 `json:"lane_ratio"`
+	CallRatio float64 `json:"call_ratio"`
+	// Throughput is bytes a second in both directions together, at the median.
+	RawThroughput  float64 `json:"raw_bytes_per_second"`
+	CallThroughput float64 `json:"call_bytes_per_second"`
+}
+
+// Latency is round trips, in seconds.
+type Latency struct {
+	Count int     `json:"count"`
+	P50   float64 `json:"p50_seconds"`
+	P99   float64 `json:"p99_seconds"`
+}
+
+func latency(seconds []float64) Latency {
+	return Latency{len(seconds), quantile(seconds, 0.5), quantile(seconds, 0.99)}
+}
+
+// Hop measures calls to a worker against bare sockets on the same path.
+func Hop(ctx context.Context, cfg HopConfig) (*HopReport, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	r := &HopReport{Hidden: cfg.Peer.Hidden, Wire: cfg.Wire.String(), Busy: cfg.Busy}
+	for _, end := range cfg.Peer.Ends {
+		b, err := newHopBench(ctx, cfg, end)
+		if err != nil {
+			return nil, err
+		}
+		for _, tokens := range cfg.Tokens {
+			cfg.Progress(fmt.Sprintf("%s, %d tokens", end.Network, tokens))
+			result, err := b.measure(ctx, tokens)
+			if err != nil {
+				b.dispatcher.Close()
+				return nil, err
+			}
+			r.Hops = append(r.Hops, result)
+		}
+		b.dispatcher.Close()
+	}
+	return r, nil
+}
+
+// hopBench is a dispatcher with a lane to the other end.
+type hopBench struct {
+	cfg        HopConfig
+	end        End
+	dispatcher *dispatch.Dispatcher
+}
+
+func newHopBench(ctx context.Context, cfg HopConfig, end End) (*hopBench, error) {
+	d, err := dispatch.New(dispatch.Config{
+		Model: rigModel, Experts: []int{1}, Hidden: cfg.Peer.Hidden, Format: cfg.Wire,
+		MaxMessage: maxMessage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var one shard.Set
+	one.Add(0)
+	d.Update(nil, []dispatch.Worker{{
+		ID: hopWorker, Incarnation: hopWorker, Addr: end.Worker, Ready: []shard.Set{one},
+	}})
+	if err := awaitTable(ctx, d); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("%s %s: %w", end.Network, end.Worker, err)
+	}
+	return &hopBench{cfg, end, d}, nil
+}
+
+const (
+	// burst is how many round trips of one kind follow each other, and are warmed up by: a hop
+	// seldom comes alone, but others' work comes and goes.
+	burst = 50
+	// mostTrips bounds the times that are kept.
+	mostTrips = 1 << 18
+)
+
+// measure takes turns between the lane and a bare socket.
+func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err error) {
+	hidden, format := b.cfg.Peer.Hidden, b.cfg.Wire
+	payload := tokens * hidden * format.Size()
+	raw, err := dialRaw(ctx, b.end, payload)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, raw.conn.Close()) }()
+	stop := context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // wakes a round trip
+	defer stop()
+	c := hopCall{dispatcher: b.dispatcher, x: ones(tokens * hidden), out: ones(tokens * hidden)}
+	c.choice = router.Choice{K: 1}
+	c.choice.Resize(tokens)
+	for i := range tokens {
+		c.choice.Experts[i], c.choice.Weights[i] = 0, 1
+	}
+	b.dispatcher.Begin()
+	defer b.dispatcher.End()
+	var t trips
+	if err := t.turn(ctx, raw, &c); err != nil { // makes buffers and connections larger
+		return r, err
+	}
+	t = trips{}
+	for began := time.Now(); ; {
+		if err := t.turn(ctx, raw, &c); err != nil {
+			return r, err
+		}
+		if time.Since(began) >= b.cfg.Duration || len(t.call) >= mostTrips {
+			break
+		}
+	}
+	return t.result(HopResult{Network: b.end.Network, Tokens: tokens, Bytes: payload}), nil
+}
+
+// trips are the seconds of round trips.
+type trips struct{ raw, lane, call []float64 }
+
+// turn goes on a burst of round trips on the bare socket, and then through the lane.
+func (t *trips) turn(ctx context.Context, raw *rawSocket, c *hopCall) error {
+	for range burst {
+		began := time.Now()
+		if err := raw.roundTrip(); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		t.raw = append(t.raw, time.Since(began).Seconds())
+	}
+	for range burst {
+		lane, call, err := c.run(ctx)
+		if err != nil {
+			return err
+		}
+		t.lane, t.call = append(t.lane, lane), append(t.call, call)
+	}
+	return nil
+}
+
+// result fills in what follows from the times.
+func (t *trips) result(r HopResult) HopResult {
+	r.Raw, r.Lane, r.Call = latency(t.raw), latency(t.lane), latency(t.call)
+	r.LaneRatio, r.CallRatio = r.Lane.P50/r.Raw.P50, r.Call.P50/r.Raw.P50
+	both := 2 * float64(r.Bytes)
+	r.RawThroughput, r.CallThroughput = both/r.Raw.P50, both/r.Call.P50
+	return r
+}
+
+// hopCall is one layer of some tokens, which all chose the same expert.
+type hopCall struct {
+	dispatcher *dispatch.Dispatcher
+	x, out     []float32
+	choice     router.Choice
+}
+
+// run makes the call and returns the seconds of the lane, and of all but what the worker computed.
+func (c *hopCall) run(ctx context.Context) (lane, call float64, err error) {
+	before := c.dispatcher.Hops()[hopWorker]
+	began := time.Now()
+	c.dispatcher.Send(0, 0, c.x, c.choice)
+	if err := c.dispatcher.Receive(ctx, 0, c.out); err != nil {
+		return 0, 0, err
+	}
+	took := time.Since(began)
+	after := c.dispatcher.Hops()[hopWorker]
+	if after.Calls != before.Calls+1 || after.Failures != before.Failures {
+		return 0, 0, fmt.Errorf("a call failed: %s", after.LastFailure)
+	}
+	return (after.Network - before.Network).Seconds(),
+		(took - (after.Compute - before.Compute)).Seconds(), nil
+}
