@@ -42,6 +42,18 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestCrowded(t *testing.T) {
+	for peak, want := range map[float64]bool{1.9e11: false, 1.4e11: true} {
+		r := KernelsReport{Ceilings: []Ceiling{{Threads: 1, Peak: 1e11}, {Threads: 2, Peak: peak}}}
+		if r.crowded() != want {
+			t.Errorf("two threads at %v: crowded is %v", peak, !want)
+		}
+	}
+	if (&KernelsReport{}).crowded() {
+		t.Error("nothing is crowded")
+	}
+}
+
 // Every turn comes at least once, however short the time is.
 func TestTakeTurns(t *testing.T) {
 	var order []string

@@ -56,7 +56,20 @@ func (r *KernelsReport) WriteTable(w io.Writer) error {
 	if disturbed {
 		fmt.Fprintln(w, "\nOther work disturbed the machine: compare ratios, not figures of two runs.")
 	}
+	if r.crowded() {
+		fmt.Fprintln(w, "\nAll threads compute less than three quarters of what as many single ones "+
+			"would: other work has the cores, or threads share them.")
+	}
 	return nil
+}
+
+// crowded reports whether threads were in each other's way, or in that of other work.
+func (r *KernelsReport) crowded() bool {
+	if len(r.Ceilings) < 2 {
+		return false
+	}
+	one, all := &r.Ceilings[0], &r.Ceilings[len(r.Ceilings)-1]
+	return all.Peak < 0.75*one.Peak*float64(all.Threads)/float64(one.Threads)
 }
 
 // WriteJSON writes a report.
