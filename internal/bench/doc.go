@@ -1,6 +1,6 @@
 // Package bench measures what this machine can do and what Conclave makes of it: its kernels
-// against the machine's own read bandwidth and arithmetic peak, and whole steps of a model through
-// a real worker.
+// against the machine's own read bandwidth and arithmetic peak, whole steps of a model through a
+// real worker, and the hop between the two ends of a lane against a bare socket.
 //
 // It owns how things are timed and what is reported of them. It must not change what it measures:
 // nothing here is used while serving. It builds a coordinator's forward pass and workers in one
