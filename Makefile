@@ -32,7 +32,7 @@ test: ## Run all tests
 
 .PHONY: race
 race: ## Run the concurrent packages under the race detector
-	go test -race $(CONCURRENT)
+	go test -race -timeout 20m $(CONCURRENT)
 
 # SEED=N repeats a run that failed; FAULTS=N does more or fewer.
 SEED   ?= 0
