@@ -130,6 +130,10 @@ func (o *orders) check(state membership.State, req DrainRequest) error {
 	worker, registered := state.Workers[req.Worker]
 	_, ordered := state.Orders[req.Worker]
 	if !registered && !(ordered && req.Do == membership.OrderServe) {
+		if len(state.Workers) == 0 {
+			return &refusal{http.StatusServiceUnavailable,
+				"no worker is registered at this moment: try again later"}
+		}
 		ids := slices.Sorted(maps.Keys(state.Workers))
 		return &refusal{http.StatusNotFound,
 			fmt.Sprintf("there is no worker %q; there are: %s", req.Worker, strings.Join(ids, ", "))}

@@ -44,16 +44,21 @@ func (c *cluster) grow(ctx context.Context, hold time.Duration) error {
 
 // drain lets a worker hand over by command, and has it back after a while.
 func (c *cluster) drain(ctx context.Context, worker *process, f fault) error {
-	front := c.fronts[f.Front]
+	// An etcd that was emptied a moment ago may not know the worker again yet.
+	order := func(args ...string) error {
+		return await(ctx, settling, func(ctx context.Context) error {
+			return c.tool(ctx, c.fronts[f.Front], append([]string{"drain", worker.name}, args...)...)
+		})
+	}
 	if f.Reverse {
-		if err := c.tool(ctx, front, "drain", worker.name, "--keep"); err != nil {
+		if err := order("--keep"); err != nil {
 			return err
 		}
 		wait(ctx, f.Hold)
-		return c.tool(ctx, front, "drain", worker.name, "--undo")
+		return order("--undo")
 	}
 	worker.release()
-	if err := c.tool(ctx, front, "drain", worker.name); err != nil {
+	if err := order(); err != nil {
 		return err
 	}
 	if err := worker.left(settling); err != nil {
