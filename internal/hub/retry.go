@@ -70,10 +70,12 @@ func (c *client) retry(
 		if further {
 			last, wait, tries = time.Now(), c.pace.first, 1
 		}
-		if time.Since(last) > patience {
+		left := patience - time.Since(last)
+		if left <= 0 {
 			return c.fileError(name, fmt.Errorf("gave up after %v: %w", patience, err))
 		}
 		pause := wait/2 + rand.N(wait/2+1) // many workers would otherwise come back as one
+		pause = min(pause, left)           // the last try is at the end of the patience
 		if status := new(statusError); errors.As(err, &status) {
 			pause = max(pause, status.after)
 		}
