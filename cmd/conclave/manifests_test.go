@@ -107,10 +107,10 @@ func TestManifestsStart(t *testing.T) {
 			checkEnv(t, c, parsed)
 			switch parsed.Command() {
 			case "coordinator":
-				checkPorts(t, c, line.Coordinator.Listen, line.Coordinator.GossipPort)
+				checkPorts(t, c, line.Coordinator.GossipPort, line.Coordinator.Listen)
 				checkGrace(t, w, line.Coordinator.DrainTimeout)
 			case "worker":
-				checkPorts(t, c, line.Worker.Listen, line.Worker.GossipPort)
+				checkPorts(t, c, line.Worker.GossipPort, line.Worker.Listen, line.Worker.MetricsListen)
 				checkGrace(t, w, line.Worker.DrainTimeout)
 			default:
 				t.Errorf("it starts conclave %s", parsed.Command())
@@ -134,13 +134,17 @@ func checkEnv(t *testing.T, c container, parsed *kong.Context) {
 }
 
 // checkPorts holds the flags to the ports that the pod declares.
-func checkPorts(t *testing.T, c container, listen string, gossip int) {
+func checkPorts(t *testing.T, c container, gossip int, listen ...string) {
 	t.Helper()
-	_, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		t.Fatal(err)
+	used := []string{strconv.Itoa(gossip)}
+	for _, addr := range listen {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used = append(used, port)
 	}
-	for _, want := range []string{port, strconv.Itoa(gossip)} {
+	for _, want := range used {
 		declared := false
 		for _, p := range c.Ports {
 			declared = declared || strconv.Itoa(p.ContainerPort) == want
