@@ -106,5 +106,7 @@ func (f *drainCommand) progress(s *coordinator.Status, run string) (line string,
 	if !s.Registry {
 		return "the registry is out of reach", false
 	}
-	return fmt.Sprintf("%s has left", f.Worker), true
+	return fmt.Sprintf(
+		"%s has left; if it is started again, it takes experts (--keep lets it stay without)",
+		f.Worker), true
 }
