@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -15,18 +16,20 @@ type Seat[T record] struct {
 }
 
 // TakeSeat connects to the registry, starts to gossip (with the cluster's key from there,
-// unless g has one) and calls register, which checks what it
-// must and registers the process with the address at which it gossips. If one of them fails,
-// nothing is left behind.
+// unless g has one) and calls register, which checks what it must and registers the process
+// with the address at which it gossips. If one of them fails, nothing is left behind.
 func TakeSeat[T record](
 	ctx context.Context, cfg Config, g GossipConfig,
 	register func(c *Client, gossip string) (*Registration[T], error),
 ) (*Seat[T], error) {
+	g.Cluster = cfg.Cluster
+	if err := g.complete(); err != nil { // not only once etcd has answered
+		return nil, fmt.Errorf("join gossip: %w", err)
+	}
 	client, err := Connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	g.Cluster = cfg.Cluster
 	shared := g.Key == nil
 	if shared {
 		if g.Key, err = client.gossipKey(ctx, newGossipKey()); err != nil {

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -19,8 +20,12 @@ func TestSeat(t *testing.T) {
 	if !errors.Is(err, refused) {
 		t.Fatalf("error %v, want %v", err, refused)
 	}
-	if _, err := TakeSeat[Worker](t.Context(), cfg, GossipConfig{}, nil); err == nil {
-		t.Fatal("a seat without an id")
+	nowhere := Config{Endpoints: []string{"127.0.0.1:1"}} // what is wrong is said before it is asked
+	for _, g := range []GossipConfig{{Role: RoleWorker}, {ID: "a/b", Role: RoleWorker}} {
+		if _, err := TakeSeat[Worker](t.Context(), nowhere, g, nil); err == nil ||
+			!strings.Contains(err.Error(), "join gossip: id ") {
+			t.Fatalf("a seat with the id %q: %v", g.ID, err)
+		}
 	}
 
 	seat, err := TakeSeat(t.Context(), cfg, g,
