@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"time"
@@ -170,13 +169,9 @@ func (c *controller) plan(
 // decide returns the plan that a state calls for, or nil if the present one is
 // right or it is too early for the first.
 func (c *controller) decide(state membership.State) (*shard.Plan, error) {
-	var prev *shard.Plan
-	if state.Plan != nil {
-		p, err := shard.DecodePlan(state.Plan)
-		if err != nil {
-			return nil, fmt.Errorf("the registry holds a broken plan: %w", err)
-		}
-		prev = p
+	prev, err := lastPlan(state)
+	if err != nil {
+		return nil, err
 	}
 	demand := c.demand(state, c.measured)
 	if len(demand.Workers) == 0 || prev == nil && len(demand.Workers) < c.minWorkers {

@@ -112,15 +112,21 @@ func (c *controller) survey(ctx context.Context) {
 
 // planOf decodes the plan of a state; nil if there is none for this model.
 func (c *controller) planOf(state membership.State) (*shard.Plan, error) {
+	plan, err := lastPlan(state)
+	if err != nil || plan == nil || plan.Model != c.model {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// lastPlan decodes the plan of a state, of whichever model; nil if there is none.
+func lastPlan(state membership.State) (*shard.Plan, error) {
 	if state.Plan == nil {
 		return nil, nil
 	}
 	plan, err := shard.DecodePlan(state.Plan)
 	if err != nil {
 		return nil, fmt.Errorf("the registry holds a broken plan: %w", err)
-	}
-	if plan.Model != c.model {
-		return nil, nil
 	}
 	return plan, nil
 }

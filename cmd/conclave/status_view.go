@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/conclave-serve/conclave/coordinator"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // view is one picture of a cluster. before, if not nil, is the picture that it
@@ -184,8 +185,7 @@ func (v *view) hottest() []string {
 				layer: l.Layer, expert: e, rows: float64(l.Rows[e]), reads: float64(l.Reads[e]),
 				replicas: l.Replicas[e],
 			}
-			// A row takes a quarter as long as reading the weights.
-			x.load = max(x.reads, x.rows/4)
+			x.load = max(x.reads, x.rows/shard.RowsPerRead)
 			if x.load > 0 && (len(top) < shown || x.load > top[len(top)-1].load) {
 				top = append(top, x)
 				slices.SortStableFunc(top, func(a, b expertLoad) int {

@@ -69,31 +69,37 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("read the answer of %s%s: %w", c.url, path, err)
-	}
-	return nil
+	return read(resp, into)
 }
 
 // Post sends a JSON document to a path of the coordinator and reads the one that it answers.
 func (c *Client) Post(ctx context.Context, path string, what, into any) error {
-	body, err := json.Marshal(what)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.url, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.do(req)
+	resp, err := c.post(ctx, path, what)
 	if err != nil {
 		return err
 	}
+	return read(resp, into)
+}
+
+// post sends a JSON document to a path of the coordinator.
+func (c *Client) post(ctx context.Context, path string, what any) (*http.Response, error) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.url, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return c.do(req)
+}
+
+// read takes the JSON document out of an answer.
+func read(resp *http.Response, into any) error {
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("read the answer of %s%s: %w", c.url, path, err)
+		return fmt.Errorf("read the answer of %s: %w", resp.Request.URL, err)
 	}
 	return nil
 }
@@ -136,17 +142,7 @@ func reason(body []byte) string {
 // Chat streams an answer, piece by piece, to each.
 func (c *Client) Chat(ctx context.Context, r ChatRequest, each func(Delta)) error {
 	r.Stream = true
-	body, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions",
-		bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.url, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.do(req)
+	resp, err := c.post(ctx, "/v1/chat/completions", r)
 	if err != nil {
 		return err
 	}

@@ -48,9 +48,6 @@ func NewCache(v *Vocabulary) *Cache {
 	}
 }
 
-// Vocabulary returns what the grammars are for.
-func (c *Cache) Vocabulary() *Vocabulary { return c.vocab }
-
 // Get returns the grammar of a key, which says all that build depends on; where it is not there, it
 // is compiled from what build returns. Errors are kept like grammars. While another caller
 // compiles it, or maxCompiling others are, Get waits until that is done or ctx is.

@@ -15,15 +15,17 @@ type exponential struct {
 	coefficients                                  [9]Mem // 1/n!
 }
 
-func newExponential() *exponential {
-	four := func(name string, value uint64) Mem {
-		m := GLOBL(name, RODATA|NOPTR)
-		for n := range 4 {
-			DATA(8*n, U64(value))
-		}
-		return m
+// four is a constant, four times.
+func four(name string, value Constant) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for n := range 4 {
+		DATA(n*value.Bytes(), value)
 	}
-	float := func(name string, value float64) Mem { return four(name, math.Float64bits(value)) }
+	return m
+}
+
+func newExponential() *exponential {
+	float := func(name string, value float64) Mem { return four(name, U64(math.Float64bits(value))) }
 	e := &exponential{
 		low:     float("expLow", -104),
 		high:    float("expHigh", float64(float32(88.8))),
@@ -31,7 +33,7 @@ func newExponential() *exponential {
 		shifter: float("expShifter", 0x1.8p52),
 		ln2Hi:   float("expLn2Hi", 6.93147180369123816490e-01),
 		ln2Lo:   float("expLn2Lo", 1.90821492927058770002e-10),
-		bias:    four("expBias", 1023),
+		bias:    four("expBias", U64(1023)),
 	}
 	factorial := 1.0
 	for n := range e.coefficients {

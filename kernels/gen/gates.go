@@ -15,15 +15,8 @@ type logistic struct {
 }
 
 func newLogistic() *logistic {
-	four := func(name string, bits uint32) Mem {
-		m := GLOBL(name, RODATA|NOPTR)
-		for n := range 4 {
-			DATA(4*n, U32(bits))
-		}
-		return m
-	}
 	return &logistic{
-		exp: newExponential(), one: four("one", math.Float32bits(1)), sign: four("sign", 1<<31),
+		exp: newExponential(), one: four("one", U32(math.Float32bits(1))), sign: four("sign", U32(1<<31)),
 	}
 }
 

@@ -23,6 +23,16 @@ type vectors struct {
 	tokens   int // of the largest tile that registers have room for
 }
 
+// zeros returns n registers of zeros.
+func (v vectors) zeros(n int) []VecVirtual {
+	acc := make([]VecVirtual, n)
+	for i := range acc {
+		acc[i] = v.register()
+		VXORPS(acc[i], acc[i], acc[i])
+	}
+	return acc
+}
+
 // bothVectors lists the kinds of registers.
 func bothVectors() []vectors {
 	return []vectors{

@@ -3,7 +3,6 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
-	. "github.com/mmcloughlin/avo/reg"
 )
 
 // peak writes a loop of nothing but multiply-adds, as many as hide each other's latency: what
@@ -16,11 +15,7 @@ func peak(v vectors) {
 	n := Load(Param("n"), GP64())
 	one := v.register()
 	VXORPS(one, one, one)
-	acc := make([]VecVirtual, sums)
-	for i := range acc {
-		acc[i] = v.register()
-		VXORPS(acc[i], acc[i], acc[i])
-	}
+	acc := v.zeros(sums)
 	Label("loop")
 	for _, sum := range acc {
 		VFMADD231PS(one, one, sum)

@@ -3,7 +3,6 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
-	. "github.com/mmcloughlin/avo/reg"
 )
 
 // read writes a loop of nothing but loads, from four streams at once as the products of four rows
@@ -26,11 +25,7 @@ func read(v vectors) {
 		{Base: p}, {Base: p, Index: stride, Scale: 1}, {Base: p, Index: stride, Scale: 2},
 		{Base: p, Index: three, Scale: 1},
 	}
-	acc := make([]VecVirtual, streams)
-	for i := range acc {
-		acc[i] = v.register()
-		VXORPS(acc[i], acc[i], acc[i])
-	}
+	acc := v.zeros(streams)
 	Label("loop")
 	for i, m := range stream {
 		PREFETCHT0(m.Offset(ahead))

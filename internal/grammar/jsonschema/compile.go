@@ -82,9 +82,6 @@ func load(raw []byte, avoid regular.Set) (*compiler, *schema, error) {
 // Object returns the texts of all JSON objects.
 func Object() *grammar.Expr { return mustCompile(`{"type": "object"}`) }
 
-// Value returns all JSON texts.
-func Value() *grammar.Expr { return mustCompile(`true`) }
-
 // mustCompile compiles a schema of this package.
 func mustCompile(raw string) *grammar.Expr {
 	x, err := Compile([]byte(raw))
