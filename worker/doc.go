@@ -2,9 +2,9 @@
 // gives it, runs them over the activations that coordinators send, and tells
 // the registry what it has ready.
 //
-// The main path is lane.go: receive a request, check it, run its experts,
-// answer. execute.go is the arithmetic; follow.go loads and drops experts as
-// plans change; worker.go starts and stops the whole.
+// The main path is lane.go: receive a request, check it, run its experts
+// (execute.go, on shard's arithmetic), answer. follow.go loads and drops experts
+// as plans change, drain.go hands them over; worker.go starts and stops the whole.
 //
 // Weights that come from afar are read from other workers first (peers.go), which
 // serve what they have (offer.go), and compared with theirs (verify.go, mend.go).

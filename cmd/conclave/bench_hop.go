@@ -23,7 +23,7 @@ import (
 type benchHopCommand struct {
 	Hidden   int           `help:"Width of activations." default:"7168"`
 	Tokens   []int         `help:"Sizes of calls, comma-separated." default:"1,8,32,256"`
-	Wire     wireFormat    `help:"Format of activations: bf16, f16 or f32." default:"bf16" env:"CONCLAVE_BENCH_WIRE"`
+	Wire     wireFormat    `help:"Format of activations: bf16 or f32." default:"bf16" env:"CONCLAVE_BENCH_WIRE"`
 	Duration time.Duration `help:"How long each size takes on each path." default:"2s"`
 	Busy     bool          `help:"Compute on all cores of this machine meanwhile."`
 	Serve    string        `help:"Be the other end, at this address, until a signal comes." placeholder:"HOST:PORT"`

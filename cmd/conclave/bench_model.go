@@ -18,7 +18,7 @@ type benchModelCommand struct {
 	Experts int        `help:"Of --config keep so many routed experts in each layer; 0: all." default:"0"`
 	Workers int        `help:"Workers that share the experts." default:"1"`
 	Threads int        `help:"Threads of the coordinator, and of each worker; 0: all cores." default:"0"`
-	Wire    wireFormat `help:"Format of activations between coordinator and workers: f32, bf16 or f16." default:"f32"`
+	Wire    wireFormat `help:"Format of activations between coordinator and workers: f32 or bf16." default:"f32"`
 	Batch   []int      `help:"How many sequences decode at once, comma-separated." default:"1,8,32"`
 	Prompt  []int      `help:"Lengths of prompts, comma-separated." default:"128,512"`
 	Context int        `help:"Tokens before those that are decoded." default:"40"`
