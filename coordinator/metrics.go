@@ -18,10 +18,16 @@ func (c *Coordinator) registerMetrics() error {
 			Name: "conclave_" + name, Help: help,
 		}, value)
 	}
-	counter := func(name, help string, value func(dispatch.Totals) int64) prometheus.Collector {
+	count := func(name, help string, value func() int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "conclave_" + name, Help: help,
-		}, func() float64 { return float64(value(c.dispatcher.Totals())) })
+		}, func() float64 { return float64(value()) })
+	}
+	counter := func(name, help string, value func(dispatch.Totals) int64) prometheus.Collector {
+		return count(name, help, func() int64 { return value(c.dispatcher.Totals()) })
+	}
+	moved := func(name, help string, value func(Placement) int64) prometheus.Collector {
+		return count(name, help, func() int64 { return value(c.control.placement()) })
 	}
 	var problems []error
 	for _, m := range []prometheus.Collector{
@@ -45,15 +51,15 @@ func (c *Coordinator) registerMetrics() error {
 				status, load := c.snapshot(), c.dispatcher.Load()
 				return newSight(&status, &load).Balancedness
 			}),
-		c.placed("placement_balancedness", "Mean by slowest of the workers' times, as planned for.",
-			func(p Placement) float64 { return p.Balancedness }),
-		c.placed("rebalance_layers_left", "Layers of a rebalance that are still to come.",
-			func(p Placement) float64 { return float64(p.StepsLeft) }),
-		c.moved("rebalances_total", "Rebalances that this process began as controller.",
+		gauge("placement_balancedness", "Mean by slowest of the workers' times, as planned for.",
+			func() float64 { return c.control.placement().Balancedness }),
+		gauge("rebalance_layers_left", "Layers of a rebalance that are still to come.",
+			func() float64 { return float64(c.control.placement().StepsLeft) }),
+		moved("rebalances_total", "Rebalances that this process began as controller.",
 			func(p Placement) int64 { return p.Rebalances }),
-		c.moved("rebalance_experts_total", "Experts that workers were told to load for them.",
+		moved("rebalance_experts_total", "Experts that workers were told to load for them.",
 			func(p Placement) int64 { return p.Moves }),
-		c.moved("rebalance_bytes_total", "Size of those experts.",
+		moved("rebalance_bytes_total", "Size of those experts.",
 			func(p Placement) int64 { return p.MovedBytes }),
 		counter("dispatch_calls_total", "Calls that went to workers.",
 			func(t dispatch.Totals) int64 { return t.Calls }),
@@ -85,21 +91,6 @@ func (c *Coordinator) registerMetrics() error {
 		problems = append(problems, c.metrics.Register(m))
 	}
 	return errors.Join(problems...)
-}
-
-// placed is a gauge, and moved a counter, of what the controller does.
-func (c *Coordinator) placed(
-	name, help string, value func(Placement) float64,
-) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "conclave_" + name, Help: help},
-		func() float64 { return value(c.control.placement()) })
-}
-
-func (c *Coordinator) moved(
-	name, help string, value func(Placement) int64,
-) prometheus.Collector {
-	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "conclave_" + name, Help: help},
-		func() float64 { return float64(value(c.control.placement())) })
 }
 
 // flag is 1 for true.
