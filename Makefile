@@ -13,7 +13,8 @@ PYTHON ?= python3
 FUZZTIME ?= 30s
 
 # Packages whose goroutines meet: these run under the race detector.
-CONCURRENT := ./coordinator/... ./internal/loadgen ./internal/membership ./internal/wire \
+CONCURRENT := ./coordinator/... ./internal/bench ./internal/border ./internal/faultnet ./internal/hub \
+              ./internal/loadgen ./internal/membership ./internal/wire \
               ./internal/local ./kernels ./router ./shard ./worker ./tests
 
 .DEFAULT_GOAL := help
