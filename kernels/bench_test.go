@@ -107,7 +107,10 @@ func BenchmarkDot(b *testing.B) {
 func BenchmarkRow(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, y, dst := draw(r, 2048, tame), draw(r, 2048, tame), make([]float32, 2048)
-	stored := make([]byte, 2*2048)
+	stored, weights := make([]byte, 2*2048), make([]uint64, 2048)
+	cos, sin := make([]float32, 1024), make([]float32, 1024)
+	NewRotary(1e4, 2048).Table(77, cos, sin)
+	p := Weighing{Low: -100, Top: 10, Inverse: 1, Scale: 1 << 44}
 	for name, run := range map[string]func(){
 		"RMSNorm":       func() { RMSNorm(dst, x, y, 1e-6) },
 		"SwiGLU":        func() { SwiGLU(dst, x, y) },
@@ -115,6 +118,14 @@ func BenchmarkRow(b *testing.B) {
 		"Sigmoid":       func() { copy(dst, x); Sigmoid(dst) },
 		"Softmax":       func() { copy(dst, x); Softmax(dst) },
 		"DecodeBF16":    func() { Decode(dst, stored, BF16) },
+		"DecodeF16":     func() { Decode(dst, stored, F16) },
+		"EncodeBF16":    func() { Encode(stored, x, BF16) },
+		"Add":           func() { Add(dst, x) },
+		"AddBF16":       func() { AddStored(dst, stored, BF16) },
+		"RopeHalf":      func() { RopeHalf(dst, cos, sin) },
+		"RopeWoven":     func() { RopeInterleaved(dst, cos, sin) },
+		"Highest":       func() { Highest(x) },
+		"Weigh":         func() { p.Weigh(weights, x) },
 	} {
 		onPaths(func(path string) {
 			b.Run(name+"/"+path, func(b *testing.B) {

@@ -1,9 +1,6 @@
 package kernels
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "math"
 
 // Cached is the keys or the values of one head over some positions, as a KV cache stores them,
 // little-endian, at any alignment. With w numbers to a position, number i of position j is
@@ -87,18 +84,10 @@ func EncodeCached(dst []byte, x []float32, f Format) (scale float32) {
 	if (f > BF16 && f != I8) || len(dst) != f.Bytes(len(x)) {
 		panic("kernels: EncodeCached needs F32, BF16 or I8 and room for just x")
 	}
-	switch f {
-	case F32:
-		for i, v := range x {
-			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
-		}
-	case BF16:
-		for i, v := range x {
-			binary.LittleEndian.PutUint16(dst[2*i:], bfloat(v))
-		}
-	case I8:
+	if f == I8 {
 		return encodeI8(dst, x)
 	}
+	Encode(dst, x, f)
 	return 1
 }
 

@@ -29,3 +29,13 @@ func divideByFast(_ []float32, _ float32)                               { panic(
 func swiGLUFast(_, _, _ []float32)                      { panic(unreachable) }
 func swiGLUClampedFast(_, _, _ []float32, _, _ float32) { panic(unreachable) }
 func sigmoidFast(_ []float32)                           { panic(unreachable) }
+
+func addRowFast(_, _ []float32) int                                { panic(unreachable) }
+func addStoredFast(_ []float32, _ []byte, _ Format) int            { panic(unreachable) }
+func encodeFast(_ []byte, _ []float32, _ Format) int               { panic(unreachable) }
+func decodeRowFast(_ []float32, _ []byte, _ Format) int            { panic(unreachable) }
+func normFast(_, _, _ []float32, _ float32) int                    { panic(unreachable) }
+func ropeHalfFast(_, _, _, _ []float32) int                        { panic(unreachable) }
+func ropeInterleavedFast(_, _, _ []float32) int                    { panic(unreachable) }
+func highestFast(_ []float32) (int, float32, bool)                 { panic(unreachable) }
+func weighFast(_ []uint64, _ []float32, _ *Weighing) (int, uint64) { panic(unreachable) }

@@ -77,6 +77,10 @@ func Decode(dst []float32, src []byte, f Format) {
 	if len(src) < f.Bytes(len(dst)) {
 		panic("kernels: Decode source is shorter than the destination")
 	}
+	if fastPath {
+		n := decodeRowFast(dst, src, f)
+		dst, src = dst[n:], src[f.Bytes(n):]
+	}
 	switch f {
 	case F32:
 		for i := range dst {

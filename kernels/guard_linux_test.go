@@ -79,16 +79,36 @@ func TestNothingOutOfBounds(t *testing.T) {
 			acc, q := guardedFloats(t, cols, before), guardedFloats(t, cols, before)
 			w := guardedFloats(t, cols, before)
 			onPaths(func(string) {
+				rowsGuarded(t, acc, q, w, before)
 				Dot(acc, q)
 				RMSNorm(acc, q, w, 1e-6)
 				SwiGLU(acc, q, w)
 				SwiGLUClamped(acc, q, w, 1.702, 7)
-				RopeInterleaved(acc[:cols/2*2], q[:cols/2], w[:cols/2])
 				Sigmoid(acc)
 				Softmax(acc)
 			})
 		}
 	}
+}
+
+// rowsGuarded runs what is done to rows on some between fences.
+func rowsGuarded(t *testing.T, acc, q, w []float32, before bool) {
+	n := len(acc)
+	RopeInterleaved(acc[n&1:], q[n/2+n&1:], w[n/2+n&1:])
+	RopeHalf(acc[:n/2*2], q[:n/2], w[:n/2])
+	Add(acc, q)
+	Scale(acc, 2)
+	Highest(acc)
+	for _, f := range []Format{F32, BF16} {
+		stored := guarded(t, f.Bytes(n), before)
+		Encode(stored, q, f)
+		AddStored(acc, stored, f)
+		Decode(acc, stored, f)
+	}
+	Decode(acc, guarded(t, F16.Bytes(n), before), F16)
+	weights := guarded(t, 8*n, before)
+	p := Weighing{Top: 1, Inverse: 1, Scale: 1 << 40}
+	p.Weigh(unsafe.Slice((*uint64)(unsafe.Pointer(&weights[0])), n), w)
 }
 
 // TestAttentionNotOutOfBounds runs attention on buffers between fences.

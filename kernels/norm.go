@@ -11,8 +11,12 @@ func RMSNorm(dst, x, w []float32, eps float32) {
 	}
 	mean := Dot(x, x) / float32(len(x))
 	scale := float32(1 / math.Sqrt(float64(mean+eps)))
-	for i, v := range x {
-		dst[i] = float32(v*scale) * w[i]
+	n := 0
+	if fastPath {
+		n = normFast(dst, x, w, scale)
+	}
+	for i, v := range x[n:] {
+		dst[n+i] = float32(v*scale) * w[n+i]
 	}
 }
 
@@ -69,7 +73,8 @@ func Softmax(x []float32) {
 	if len(x) == 0 {
 		return
 	}
-	state := [1]Attn{{Max: maxOf(x)}}
+	highest, _ := Highest(x)
+	state := [1]Attn{{Max: highest}}
 	expSums(state[:], x, len(x))
 	var sum float64
 	for _, e := range x {
@@ -78,15 +83,4 @@ func Softmax(x []float32) {
 	for i, e := range x {
 		x[i] = float32(float64(e) / sum)
 	}
-}
-
-// maxOf returns the largest element that is not NaN, or -Inf.
-func maxOf(x []float32) float32 {
-	highest := float32(math.Inf(-1))
-	for _, v := range x {
-		if v > highest {
-			highest = v
-		}
-	}
-	return highest
 }

@@ -90,8 +90,12 @@ func RopeHalf(x, cos, sin []float32) {
 		panic("kernels: RopeHalf needs len(x) = 2*len(cos) = 2*len(sin)")
 	}
 	low, high := x[:h], x[h:]
-	for i, c := range cos {
-		a, b, s := low[i], high[i], sin[i]
+	n := 0
+	if fastPath {
+		n = ropeHalfFast(low, high, cos, sin)
+	}
+	for i := n; i < h; i++ {
+		a, b, c, s := low[i], high[i], cos[i], sin[i]
 		low[i] = float32(a*c) - float32(b*s)
 		high[i] = float32(b*c) + float32(a*s)
 	}
@@ -103,8 +107,12 @@ func RopeInterleaved(x, cos, sin []float32) {
 	if len(sin) != len(cos) || len(x) != 2*len(cos) {
 		panic("kernels: RopeInterleaved needs len(x) = 2*len(cos) = 2*len(sin)")
 	}
-	for i, c := range cos {
-		a, b, s := x[2*i], x[2*i+1], sin[i]
+	n := 0
+	if fastPath {
+		n = ropeInterleavedFast(x, cos, sin)
+	}
+	for i := n; i < len(cos); i++ {
+		a, b, c, s := x[2*i], x[2*i+1], cos[i], sin[i]
 		x[2*i] = float32(a*c) - float32(b*s)
 		x[2*i+1] = float32(b*c) + float32(a*s)
 	}
