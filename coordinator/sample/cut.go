@@ -4,12 +4,14 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // The tokens that top-k, top-p and min-p leave are always the most likely ones
 // down to some token. Finding that token takes no sort: logits are counted into
-// buckets of equal width, and only the bucket in which the cut falls is sorted.
-// A small top-k takes a heap instead.
+// buckets, and only the bucket in which the cut falls is sorted. A small top-k
+// takes a heap instead, and top-p has its own buckets (nucleus.go).
 const (
 	// bucketCount buckets of 1/bucketsPerNat cover 32 nats below the most
 	// likely token. Below that weights are zero, so that nothing can be cut.
@@ -74,14 +76,18 @@ func weightScale(vocab int) float64 {
 	return math.Ldexp(1, min(62-bits.Len(uint(vocab)), 44))
 }
 
+// weighing says what the weights of logits are whose maximum is top.
+func (s *Sampler) weighing(top float32) kernels.Weighing {
+	return kernels.Weighing{
+		Low: float32(math.Inf(-1)), Top: float64(top), Inverse: s.inverse, Scale: s.scale,
+	}
+}
+
 // weight returns the probability of a token relative to the most likely one,
 // whose logit is top, as a multiple of 1/scale.
 func (s *Sampler) weight(logit, top float32) uint64 {
-	d := float64((float64(logit) - float64(top)) * s.inverse)
-	if d < -32 {
-		return 0
-	}
-	return uint64(exp(d)*s.scale + 0.5)
+	p := s.weighing(top)
+	return p.Of(logit)
 }
 
 // bucketOf returns the bucket of a logit: 0 holds the most likely token.
@@ -106,32 +112,45 @@ func (s *Sampler) pick(logits []float32, top float32, random uint64) int32 {
 type limits struct {
 	top   float32 // logit of the most likely token
 	cut   uint64  // least key that top-k and top-p leave
-	low   float32 // its logit
 	floor uint64  // least weight that min-p leaves
+
+	// What cut is: low is its logit, last the greatest id with that logit which is
+	// left, and above the least logit of which all are.
+	low, above float32
+	last       int
 
 	typical bool   // typical-p cuts, by
 	mean    uint64 // the mean surprise, and
 	far     uint64 // the greatest key of distance that is left
 }
 
+// leave sets the cut.
+func (l *limits) leave(cut uint64) {
+	l.cut, l.low, l.last = cut, lowest(cut), keyToken(cut)
+	l.above = math.Nextafter32(l.low, float32(math.Inf(1)))
+	if cut == 0 {
+		l.above, l.last = l.low, 0
+	}
+}
+
 // limits applies top-k, then top-p to what is left, then min-p, then typical-p.
 func (s *Sampler) limits(logits []float32, top float32) limits {
 	l := limits{top: top}
+	l.leave(0)
 	topK := s.cutsTopK(len(logits))
 	if topK && s.params.TopK <= heapTokens {
-		l.cut = s.cutHeap(logits, top)
+		l.leave(s.cutHeap(logits, top))
 	} else {
 		if topK {
-			l.cut = s.cutTopK(logits, top)
+			l.leave(s.cutTopK(logits, top))
 		}
 		if s.cutsTopP() {
-			l.cut = s.cutTopP(logits, top, l.cut)
+			l.leave(s.cutTopP(logits, &l))
 		}
 	}
 	if s.params.MinP > 0 {
 		l.floor = uint64(math.Ceil(min(float64(s.params.MinP), 1) * s.scale))
 	}
-	l.low = lowest(l.cut)
 	if s.cutsTypical() {
 		s.cutTypical(logits, &l)
 	}
@@ -186,46 +205,41 @@ func (s *Sampler) cutTopK(logits []float32, top float32) uint64 {
 	if b == bucketCount-1 {
 		return 0 // the tokens beyond the cut cannot be drawn anyway
 	}
-	s.sortBucket(logits, top, 0, b)
+	s.sortBucket(logits, top, b)
 	return s.keys[len(s.keys)-rank]
 }
 
-// cutTopP returns the key of the last of the most likely tokens, among those
-// down to cut, whose weights together reach TopP.
-func (s *Sampler) cutTopP(logits []float32, top float32, cut uint64) uint64 {
-	clear(s.buckets)
-	total := uint64(0)
-	low := lowest(cut)
-	for i, l := range logits {
-		if l < low || key(l, i) < cut {
-			continue
-		}
-		w := s.weight(l, top)
-		s.buckets[s.bucketOf(l, top)].weight += w
-		total += w
-	}
-	need := needed(s.params.TopP, total)
-	b := 0
-	for b < bucketCount-1 && need > s.buckets[b].weight {
-		need -= s.buckets[b].weight
-		b++
-	}
-	s.sortBucket(logits, top, cut, b)
-	return s.reachDown(need, top)
-}
-
-// sortBucket collects the keys, not below cut, of bucket b in ascending order.
-func (s *Sampler) sortBucket(logits []float32, top float32, cut uint64, b int) {
+// sortBucket collects the keys of bucket b in ascending order.
+func (s *Sampler) sortBucket(logits []float32, top float32, b int) {
 	s.keys = s.keys[:0]
-	low := lowest(cut)
 	for i, l := range logits {
-		if l >= low && s.bucketOf(l, top) == b {
-			if k := key(l, i); k >= cut {
-				s.keys = append(s.keys, k)
-			}
+		if s.bucketOf(l, top) == b {
+			s.keys = append(s.keys, key(l, i))
 		}
 	}
 	slices.Sort(s.keys)
+}
+
+// weigh returns the weights of the block of ids from first on, zero for tokens
+// that l drops, and their sum. They are valid until the next call.
+func (s *Sampler) weigh(logits []float32, first int, l *limits) (weights []uint64, sum uint64) {
+	part := logits[first:min(first+blockTokens, len(logits))]
+	weights = s.weights[:len(part)]
+	ties := min(max(l.last+1-first, 0), len(part)) // up to there the least logit is left
+	p := s.weighing(l.top)
+	p.Low, p.Least = l.low, l.floor
+	sum = p.Weigh(weights[:ties], part[:ties])
+	p.Low = l.above
+	sum += p.Weigh(weights[ties:], part[ties:])
+	if l.typical {
+		for i, w := range weights {
+			if w > 0 && s.distance(part[i], first+i, l) > l.far {
+				weights[i] = 0
+				sum -= w
+			}
+		}
+	}
+	return weights, sum
 }
 
 // sumBlocks fills blocks with the weights of the tokens that are kept and
@@ -233,15 +247,8 @@ func (s *Sampler) sortBucket(logits []float32, top float32, cut uint64, b int) {
 func (s *Sampler) sumBlocks(logits []float32, l limits) uint64 {
 	total := uint64(0)
 	for b := range (len(logits) + blockTokens - 1) / blockTokens {
-		first := b * blockTokens
-		sum := uint64(0)
-		for i, logit := range logits[first:min(first+blockTokens, len(logits))] {
-			if logit >= l.low { // saves a call for most
-				sum += s.kept(logit, first+i, &l)
-			}
-		}
-		s.blocks[b] = sum
-		total += sum
+		_, s.blocks[b] = s.weigh(logits, b*blockTokens, &l)
+		total += s.blocks[b]
 	}
 	return total
 }
@@ -254,13 +261,13 @@ func (s *Sampler) locate(logits []float32, l limits, target uint64) int32 {
 		target -= s.blocks[b]
 		b++
 	}
-	for i := b * blockTokens; ; i++ {
-		w := s.kept(logits[i], i, &l)
-		if target < w {
-			return int32(i)
-		}
-		target -= w
+	weights, _ := s.weigh(logits, b*blockTokens, &l)
+	i := 0
+	for target >= weights[i] {
+		target -= weights[i]
+		i++
 	}
+	return int32(b*blockTokens + i)
 }
 
 // kept returns the weight of a token, or zero if l drops it.

@@ -16,8 +16,8 @@
 //     so batch neighbours never change a text.
 //   - Probabilities are 64-bit integers relative to the most likely token.
 //     Integer sums are exact, so no result depends on the order of a sum, and
-//     the exponential is computed with explicit fused multiply-adds, so no
-//     result depends on the architecture.
+//     the exponential is package kernels' own (ExpDown), in which no compiler can
+//     fuse anything, so no result depends on the architecture.
 //   - Ties go to the lower token id, everywhere.
 //   - An id outside the vocabulary given to New is never returned, nor one
 //     whose logit is NaN or minus infinity.

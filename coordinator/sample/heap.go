@@ -1,5 +1,11 @@
 package sample
 
+import "github.com/conclave-serve/conclave/kernels"
+
+// passTokens ids are passed over together where none of them is among the largest:
+// a few registers, of which most hold none.
+const passTokens = 128
+
 // largest fills heap with the keys of the k <= len(logits) largest logits as a
 // min-heap: heap[0] is the least of them.
 func largest(heap []uint64, logits []float32, k int) []uint64 {
@@ -14,12 +20,18 @@ func largest(heap []uint64, logits []float32, k int) []uint64 {
 		siftDown(heap, i)
 	}
 	least := keyLogit(heap[0])
-	for i := k; i < len(logits); i++ {
+	for first := k; first < len(logits); first += passTokens {
+		part := logits[first:min(first+passTokens, len(logits))]
 		// Ids ascend, so an equal logit loses the tie.
-		if logits[i] > least {
-			heap[0] = key(logits[i], i)
-			siftDown(heap, 0)
-			least = keyLogit(heap[0])
+		if highest, _ := kernels.Highest(part); highest <= least {
+			continue
+		}
+		for i, l := range part {
+			if l > least {
+				heap[0] = key(l, first+i)
+				siftDown(heap, 0)
+				least = keyLogit(heap[0])
+			}
 		}
 	}
 	return heap

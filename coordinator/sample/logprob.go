@@ -3,6 +3,8 @@ package sample
 import (
 	"math"
 	"slices"
+
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // Alternative is a token with its natural log-probability.
@@ -15,14 +17,14 @@ type Alternative struct {
 // most likely first, ties to the lower id, under the softmax of the model's own
 // logits [vocab] f32: before bias, penalties and temperature.
 func Logprobs(logits []float32, token int32, k int) (float32, []Alternative) {
-	top := float32(math.Inf(-1))
-	for _, l := range logits {
-		top = max(top, l)
+	top, nan := kernels.Highest(logits)
+	if nan {
+		top = float32(math.NaN()) // and so is what follows
 	}
 	sum := 0.0
 	for _, l := range logits {
 		if d := float64(l) - float64(top); d > -700 {
-			sum += exp(d)
+			sum += kernels.ExpDown(d)
 		}
 	}
 	norm := float64(top) + math.Log(sum)

@@ -3,6 +3,9 @@ package sample
 import (
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/conclave-serve/conclave/kernels"
 )
 
 // Params says how tokens are chosen. The zero value is greedy decoding without
@@ -78,6 +81,7 @@ type Sampler struct {
 
 	scale   float64 // weight of the most likely token
 	buckets []bucket
+	weights []uint64 // of a block of tokens
 	keys    []uint64 // members of the bucket that a cut falls into
 	blocks  []uint64 // weight of each block of blockTokens ids
 
@@ -113,8 +117,9 @@ func New(p Params, vocab int, prompt []int32) *Sampler {
 	if p.Temperature > 0 {
 		s.inverse = 1 / float64(p.Temperature)
 		s.blocks = make([]uint64, (vocab+blockTokens-1)/blockTokens)
+		s.weights = make([]uint64, min(vocab, blockTokens))
 		if s.cutsTopK(vocab) || s.cutsTopP() || s.cutsTypical() {
-			s.buckets = make([]bucket, bucketCount)
+			s.buckets = make([]bucket, max(bucketCount, weightBuckets))
 		}
 	}
 	for token, value := range p.LogitBias {
@@ -189,16 +194,21 @@ func (s *Sampler) choose(logits []float32) (int32, *LogitError) {
 // argmax returns the lowest id with the largest logit.
 func argmax(logits []float32) (int32, *LogitError) {
 	best, top := -1, float32(math.Inf(-1))
-	for i, l := range logits {
-		if l > top {
-			best, top = i, l
-		} else if l != l {
-			return -1, &LogitError{Token: int32(i), Value: l}
+	for first := 0; first < len(logits); first += blockTokens {
+		part := logits[first:min(first+blockTokens, len(logits))]
+		highest, nan := kernels.Highest(part)
+		if nan {
+			at := slices.IndexFunc(part, func(l float32) bool { return l != l })
+			return -1, &LogitError{Token: int32(first + at), Value: part[at]}
+		}
+		if highest > top {
+			best, top = first, highest
 		}
 	}
 	if best < 0 {
 		return -1, &LogitError{Token: -1}
 	}
+	best += slices.Index(logits[best:], top)
 	if math.IsInf(float64(top), 1) {
 		return -1, &LogitError{Token: int32(best), Value: top}
 	}
