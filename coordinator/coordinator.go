@@ -401,7 +401,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		Model: c.fingerprint, Experts: expertCounts(c.spec), Hidden: c.spec.Hidden, Format: c.cfg.Wire,
 		ExpertBytes: c.expertBytes(), CallTimeout: c.cfg.CallTimeout,
 		HedgeAfter: c.cfg.HedgeAfter, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
-		LastResort: c.lastResort(), OnSettled: c.cluster.announce, Log: c.log,
+		LastResort: c.lastResort(), Pool: c.pool, OnSettled: c.cluster.announce, Log: c.log,
 	})
 	if err != nil {
 		return err

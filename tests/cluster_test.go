@@ -102,7 +102,7 @@ func startClusterAs(t testing.TB, dir string, workers int, s setting) *cluster {
 	t.Cleanup(pool.Close)
 	cfg := dispatch.Config{
 		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: s.format,
-		CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
+		Pool: pool, CallTimeout: 20 * time.Second, Patience: 10 * time.Second,
 	}
 	if s.resort {
 		cfg.LastResort = lastresort.New(c.spec, c.checkpoint, s.experts, pool)

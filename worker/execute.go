@@ -13,6 +13,7 @@ type work struct {
 	tokens  []float32 // [request tokens, hidden]
 	group   shard.Work
 	out     encoder
+	sum     sum
 }
 
 // gather looks up the request's experts. It returns the first one that the
@@ -29,24 +30,34 @@ func (w *work) gather(store *shard.Store, r *wire.Request) int {
 	return -1
 }
 
-// run computes each expert over its rows and writes what comes out to out, in the
-// request's order and format.
+// run computes each expert over its rows and writes to out what comes out, in the
+// request's order and format, or its sums if the request asks for them.
 func (w *work) run(pool *kernels.Pool, spec *model.Spec, r *wire.Request, out []byte) {
 	hidden := spec.Hidden
-	if n := int(r.Tokens) * hidden; cap(w.tokens) < n {
-		w.tokens = make([]float32, n)
-	} else {
-		w.tokens = w.tokens[:n]
-	}
+	w.tokens = sized(w.tokens, int(r.Tokens)*hidden)
 	r.Format.Decode(w.tokens, r.Activations.Bytes())
 	w.out = encoder{r.Format, hidden, out}
+	if r.Sum {
+		w.out.bytes = w.sum.outputs(r, hidden)
+	}
 	w.group.RunGroup(pool, spec.Activation, shard.Group{
 		Experts: w.experts, Counts: r.RowCounts, X: w.tokens, Rows: r.Rows, Weights: r.Weights,
 	}, &w.out)
+	if r.Sum {
+		w.sum.run(pool, r, hidden, out)
+	}
 	w.out.bytes = nil
 }
 
-// encoder writes outputs [rows, hidden] to a reply, tile by tile.
+// sized returns a slice of length n, in buf's memory if that is large enough.
+func sized[T any](buf []T, n int) []T {
+	if cap(buf) < n {
+		return make([]T, n)
+	}
+	return buf[:n]
+}
+
+// encoder writes outputs [rows, hidden], tile by tile.
 type encoder struct {
 	format wire.Format
 	hidden int

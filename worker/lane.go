@@ -100,6 +100,11 @@ func (l *lane) serve(ctx context.Context) {
 	rows, hidden := len(l.req.Rows), s.spec.Hidden
 	size := rows * hidden * l.req.Format.Size()
 	s.budget.Hold(l.from, size)
+	if l.req.Sum {
+		l.resp.Summed, l.resp.Format = true, wire.F32
+		size = summed(&l.req, hidden)
+		s.budget.Hold(l.from, size)
+	}
 	l.large = l.large || size > keptBytes
 	out := l.resp.Outputs.Reserve(l.buffers, size)
 	s.work.run(s.pool, s.spec, &l.req, out)
@@ -155,6 +160,9 @@ func (l *lane) check() error {
 		return fmt.Errorf("row counts add up to %d, there are %d rows", sum, len(r.Rows))
 	}
 	outputs := sum * uint64(s.spec.Hidden) * uint64(size)
+	if r.Sum {
+		outputs = max(outputs, uint64(summed(r, s.spec.Hidden)))
+	}
 	if outputs+headBytes > uint64(s.maxMessage) {
 		return fmt.Errorf("outputs would take %d bytes, the limit of messages is %d",
 			outputs, s.maxMessage)

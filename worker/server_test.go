@@ -313,13 +313,23 @@ func checkRandomRequest(t *testing.T, l *testLane, layer int, rng *rand.Rand) {
 		}
 	}
 	resp := &wire.Response{}
-	if err := l.stream.SendMsg(l.request(layer, format, x, experts, counts, rows, weights)); err != nil {
+	req := l.request(layer, format, x, experts, counts, rows, weights)
+	req.Sum = rng.IntN(2) == 0
+	if err := l.stream.SendMsg(req); err != nil {
 		t.Error(err)
 		return
 	}
-	if err := l.stream.RecvMsg(resp); err != nil || resp.Status != wire.StatusOK || resp.Format != format {
+	err := l.stream.RecvMsg(resp)
+	if err != nil || resp.Status != wire.StatusOK || resp.Summed != req.Sum {
 		t.Errorf("status %d, %q, %v", resp.Status, resp.Message, err)
 		return
+	}
+	if req.Sum {
+		checkSums(t, l, req, x, resp)
+		return
+	}
+	if resp.Format != format {
+		t.Errorf("outputs in %v", resp.Format)
 	}
 	at, width := 0, hidden*format.Size()
 	out := resp.Outputs.Bytes()
@@ -339,6 +349,29 @@ func checkRandomRequest(t *testing.T, l *testLane, layer int, rng *rand.Rand) {
 	}
 }
 
+// checkSums compares sums with those of the twin's outputs.
+func checkSums(t *testing.T, l *testLane, req *wire.Request, x []float32, resp *wire.Response) {
+	hidden := l.s.spec.Hidden
+	want, y := make([]float32, len(x)), make([]float32, hidden)
+	at := 0
+	for i, e := range req.Experts {
+		for range req.RowCounts[i] {
+			row := int(req.Rows[at])
+			expert := l.s.store.Expert(int(req.Layer), int(e))
+			req.Format.Decode(y, twin(expert, req.Format, x[row*hidden:][:hidden], req.Weights[at]))
+			for j, v := range y {
+				want[row*hidden+j] += v
+			}
+			at++
+		}
+	}
+	raw := make([]byte, 4*len(want))
+	wire.F32.Encode(raw, want)
+	if resp.Format != wire.F32 || !bytes.Equal(resp.Outputs.Bytes(), raw) {
+		t.Errorf("sums of %d tokens in %v are not those of the outputs", req.Tokens, resp.Format)
+	}
+}
+
 // The arithmetic of a request allocates nothing once its memory is there.
 func TestWorkAllocatesNothing(t *testing.T) {
 	s := startServer(t, checkpointDir, 1<<20)
@@ -354,8 +387,10 @@ func TestWorkAllocatesNothing(t *testing.T) {
 		}
 		w.run(pool, s.spec, r, out)
 	}
-	run()
-	if n := testing.AllocsPerRun(20, run); n != 0 {
-		t.Errorf("a request allocates %v times", n)
+	for _, r.Sum = range []bool{false, true} {
+		run()
+		if n := testing.AllocsPerRun(20, run); n != 0 {
+			t.Errorf("a request allocates %v times (sums: %v)", n, r.Sum)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/router"
 	"github.com/conclave-serve/conclave/shard"
 )
@@ -20,6 +21,9 @@ type Config struct {
 	// ExpertBytes is the size of one expert of each layer, by which the speed of
 	// workers is measured; nil: all are alike.
 	ExpertBytes []int64
+	// Pool, if set, adds up large answers on all of its threads. It is used during
+	// Receive only.
+	Pool *kernels.Pool
 	// Hidden is the width of the activations.
 	Hidden int
 	// Format is what activations are rounded to on their way; default F32,
@@ -109,7 +113,7 @@ type Dispatcher struct {
 	step    *snapshot // what the step in flight routes by
 	flights [Flights]flight
 	next    uint64 // the last request's id
-	row     []float32
+	adding  adding
 
 	totals  totalCounters
 	meter   *meter
@@ -127,7 +131,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		return nil, err
 	}
 	d := &Dispatcher{
-		cfg: cfg, row: make([]float32, cfg.Hidden), epoch: epoch(time.Now()),
+		cfg: cfg, epoch: epoch(time.Now()),
 		limits: router.Limits{HedgeAfter: cfg.HedgeAfter, Ceiling: int64(cfg.CallTimeout)},
 		timer:  time.NewTimer(time.Hour),
 	}
@@ -239,8 +243,12 @@ func (e *rejectedError) Error() string {
 
 // check holds an answer to its call. A worker that answers nonsense loses its
 // lane.
-func (d *Dispatcher) check(l *lane, r *wire.Response, c *router.Call) error {
-	want := len(c.Rows) * d.cfg.Hidden * d.cfg.Format.Size()
+func (d *Dispatcher) check(f *flight, l *lane, r *wire.Response, c *router.Call) error {
+	rows, format := len(c.Rows), d.cfg.Format
+	if r.Summed && f.sums(c) {
+		rows, format = len(c.Tokens), wire.F32
+	}
+	want := rows * d.cfg.Hidden * format.Size()
 	var err error
 	switch {
 	case r.Status == wire.StatusExpertNotHeld || r.Status == wire.StatusExpired:
@@ -249,9 +257,11 @@ func (d *Dispatcher) check(l *lane, r *wire.Response, c *router.Call) error {
 		return &rejectedError{l.worker, r.Message}
 	case r.Status != wire.StatusOK:
 		err = fmt.Errorf("worker %s answered with the unknown status %d", l.worker, r.Status)
-	case r.Format != d.cfg.Format || len(r.Outputs.Bytes()) != want:
+	case r.Summed && !f.sums(c):
+		err = fmt.Errorf("worker %s returned sums, for which nobody had asked", l.worker)
+	case r.Format != format || len(r.Outputs.Bytes()) != want:
 		err = fmt.Errorf("worker %s returned %d bytes of %v, expected %d of %v",
-			l.worker, len(r.Outputs.Bytes()), r.Format, want, d.cfg.Format)
+			l.worker, len(r.Outputs.Bytes()), r.Format, want, format)
 	default:
 		return nil
 	}

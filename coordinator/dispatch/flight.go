@@ -28,6 +28,7 @@ type flight struct {
 	doubts   doubts
 	rejected error  // of a request that is wrong in itself
 	cause    error  // the last failure
+	summed   int    // the attempt whose answer is the sum of all slots, or -1
 	here     []byte // outputs that were computed here, as those of workers come
 }
 
@@ -60,7 +61,7 @@ func (a *attempt) outputs() []byte {
 func (d *Dispatcher) Send(micro, layer int, x []float32, c router.Choice) {
 	f := &d.flights[micro]
 	f.micro, f.layer, f.x, f.choice, f.away = micro, layer, x, c, true
-	f.rejected, f.cause, f.at = nil, nil, d.step
+	f.rejected, f.cause, f.summed, f.at = nil, nil, -1, d.step
 	f.doubts.clear()
 	f.forgive()
 	f.missing = f.route.Plan(f.at.table, layer, c, d.states(f, false)) >= 0
@@ -207,6 +208,7 @@ func (d *Dispatcher) encode(
 	r.ID, r.Epoch, r.Layer, r.Format = d.next, f.at.table.Epoch, uint32(f.layer), format
 	r.Timeout, r.Tokens = timeout, uint32(len(c.Tokens))
 	r.Experts, r.RowCounts, r.Rows, r.Weights = c.Experts, c.RowCounts, c.Rows, c.Weights
+	r.Sum = f.sums(c)
 	row := h * format.Size()
 	body := r.Activations.Reserve(r.Buffers, len(c.Tokens)*row)
 	for i, t := range c.Tokens {
@@ -231,6 +233,9 @@ func (d *Dispatcher) absorb(ctx context.Context, f *flight) {
 		}
 		if err == nil {
 			f.route.Answered(k.attempt)
+			if k.resp.Summed {
+				f.summed = k.attempt
+			}
 			continue
 		}
 		f.cause = err
@@ -262,24 +267,6 @@ func (f *flight) hop(k *call, c *router.Call, err error) obs.Hop {
 		h.Took, h.Queue, h.Compute = k.span.took, k.span.queue, k.span.compute
 	}
 	return h
-}
-
-// combine adds the outputs of all experts in ascending order.
-func (d *Dispatcher) combine(f *flight, out []float32) {
-	clear(out)
-	h, format := d.cfg.Hidden, d.cfg.Format
-	row := h * format.Size()
-	for _, slot := range f.route.Slots {
-		c := &f.route.Calls[slot.Call]
-		body := f.attempts[slot.Call].outputs()
-		for i := slot.First; i < slot.First+slot.Count; i++ {
-			format.Decode(d.row, body[i*row:(i+1)*row])
-			dst := out[c.Token(i)*h:][:h]
-			for j, v := range d.row {
-				dst[j] += v
-			}
-		}
-	}
 }
 
 // finish gives back the answers of a flight, and gives up those that are due.

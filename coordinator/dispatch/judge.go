@@ -32,18 +32,15 @@ func (d *doubts) clear() { d.invalid, d.infinite = d.invalid[:0], d.infinite[:0]
 // judge says whether an answer counts. It is refused where it is doubtful; its lane is
 // sound, others are asked.
 func (d *Dispatcher) judge(f *flight, l *lane, r *wire.Response, c *router.Call) error {
-	err := d.check(l, r, c)
-	var rejected *rejectedError
-	switch {
-	case errors.As(err, &rejected):
-		if !d.note(&f.doubts.invalid, l, c.Slots()...) {
+	if err := d.check(f, l, r, c); err != nil {
+		var rejected *rejectedError
+		if !errors.As(err, &rejected) || !d.note(&f.doubts.invalid, l, c.Slots()...) {
 			return err
 		}
 		d.warn(l, "it calls a request invalid: "+rejected.message)
 		return &refusedError{rejected.worker, rejected.message}
-	case err != nil:
-		return err
-	case r.Format.Finite(r.Outputs.Bytes()) || !d.noteInfinite(f, l, r, c):
+	}
+	if r.Format.Finite(r.Outputs.Bytes()) || !d.noteInfinite(f, l, r, c) {
 		return nil
 	}
 	d.warn(l, "its outputs are not finite")
@@ -76,6 +73,14 @@ func (d *Dispatcher) noteInfinite(
 ) (doubtful bool) {
 	h := d.cfg.Hidden
 	row := h * r.Format.Size()
+	if r.Summed { // any of the experts may be to blame
+		for i, t := range c.Tokens {
+			if !r.Format.Finite(r.Outputs.Bytes()[i*row:(i+1)*row]) && finite(f.x[int(t)*h:][:h]) {
+				return d.note(&f.doubts.infinite, l, c.Slots()...)
+			}
+		}
+		return false
+	}
 	from := 0
 	for _, slot := range c.Slots() {
 		end := from + f.route.Slots[slot].Count

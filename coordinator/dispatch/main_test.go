@@ -39,7 +39,7 @@ type behaviour func(s conclavev1.ExpertService_DispatchServer, req *wire.Request
 var errHangUp = errors.New("hang up")
 
 // fakeWorker is an ExpertService on loopback whose expert e answers
-// weight * (x + e).
+// weight * (x + e), and which adds if it is asked to, unless it is old.
 type fakeWorker struct {
 	conclavev1.UnimplementedExpertServiceServer
 	id, model string
@@ -48,6 +48,8 @@ type fakeWorker struct {
 	served    chan error
 	calls     atomic.Int64
 	streams   atomic.Int64
+	sums      atomic.Int64 // answers that were sums
+	old       bool
 	behave    atomic.Pointer[behaviour]
 }
 
@@ -109,6 +111,10 @@ func (f *fakeWorker) Dispatch(stream conclavev1.ExpertService_DispatchServer) er
 		resp.ID, resp.Status, resp.Format = req.ID, wire.StatusOK, req.Format
 		resp.Received, resp.Started, resp.Finished = 1, 2, 3
 		x = f.compute(&req, &resp, &buffers, x)
+		if req.Sum && !f.old {
+			addUp(&req, &resp)
+			f.sums.Add(1)
+		}
 		if b := f.behave.Load(); b != nil {
 			if err := (*b)(stream, &req, &resp); errors.Is(err, errHangUp) {
 				return nil
@@ -144,6 +150,22 @@ func (f *fakeWorker) compute(req *wire.Request, resp *wire.Response, b *wire.Buf
 		}
 	}
 	return x
+}
+
+// addUp makes sums of outputs.
+func addUp(req *wire.Request, resp *wire.Response) {
+	outputs := resp.Outputs.Bytes()
+	row := len(outputs) / len(req.Rows)
+	hidden := row / req.Format.Size()
+	sums, y := make([]float32, int(req.Tokens)*hidden), make([]float32, hidden)
+	for i, token := range req.Rows {
+		req.Format.Decode(y, outputs[i*row:(i+1)*row])
+		for j, v := range y {
+			sums[int(token)*hidden+j] += v
+		}
+	}
+	resp.Summed, resp.Format = true, wire.F32
+	wire.F32.Encode(resp.Outputs.Reserve(&wire.Buffers{}, 4*len(sums)), sums)
 }
 
 // reference is what a layer of fake experts must return, computed in one

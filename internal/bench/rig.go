@@ -168,7 +168,7 @@ func newRig(ctx context.Context, c *checkpoint, cfg rigConfig) (_ *rig, err erro
 func (r *rig) hire(ctx context.Context, cfg rigConfig) (err error) {
 	r.dispatcher, err = dispatch.New(dispatch.Config{
 		Model: rigModel, Experts: r.expertCounts(), Hidden: r.spec.Hidden, Format: cfg.wire,
-		OnAnswered: cfg.onAnswered, MaxMessage: maxMessage,
+		OnAnswered: cfg.onAnswered, Pool: r.pool, MaxMessage: maxMessage,
 	})
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func (r *Request) appendHead(b []byte) []byte {
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w))
 		}
 	}
-	return b
+	return appendBool(b, 11, r.Sum)
 }
 
 func (r *Response) appendHead(b []byte) []byte {
@@ -115,7 +115,12 @@ func (r *Response) appendHead(b []byte) []byte {
 	b = appendUint(b, 4, uint64(r.Format))
 	b = appendUint(b, 5, r.Received)
 	b = appendUint(b, 6, r.Started)
-	return appendUint(b, 7, r.Finished)
+	b = appendUint(b, 7, r.Finished)
+	return appendBool(b, 8, r.Summed)
+}
+
+func appendBool(b []byte, num protowire.Number, v bool) []byte {
+	return appendUint(b, num, protowire.EncodeBool(v))
 }
 
 func appendUint(b []byte, num protowire.Number, v uint64) []byte {
@@ -184,7 +189,7 @@ func (r *Request) field(in reader, num protowire.Number, typ protowire.Type) (bo
 	case payloadField:
 		return true, in.payload(&r.Activations, typ)
 	}
-	if num > 6 {
+	if num > 6 && num != 11 {
 		return false, nil
 	}
 	v, err := in.scalar(typ)
@@ -202,6 +207,8 @@ func (r *Request) field(in reader, num protowire.Number, typ protowire.Type) (bo
 		r.Format = Format(v)
 	case 6:
 		r.Tokens = uint32(v)
+	case 11:
+		r.Sum = protowire.DecodeBool(v)
 	}
 	return true, err
 }
@@ -213,7 +220,7 @@ func (r *Response) field(in reader, num protowire.Number, typ protowire.Type) (b
 	case payloadField:
 		return true, in.payload(&r.Outputs, typ)
 	}
-	if num > 7 {
+	if num > 8 {
 		return false, nil
 	}
 	v, err := in.scalar(typ)
@@ -230,6 +237,8 @@ func (r *Response) field(in reader, num protowire.Number, typ protowire.Type) (b
 		r.Started = v
 	case 7:
 		r.Finished = v
+	case 8:
+		r.Summed = protowire.DecodeBool(v)
 	}
 	return true, err
 }

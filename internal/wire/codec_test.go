@@ -32,6 +32,7 @@ func randomRequest(rng *rand.Rand) *conclavev1.DispatchRequest {
 	m := &conclavev1.DispatchRequest{
 		Id: rng.Uint64() >> rng.IntN(64), Epoch: rng.Uint64N(9), Layer: rng.Uint32N(100),
 		TimeoutMicros: rng.Uint64N(1e9), Format: conclavev1.WireFormat(rng.IntN(3)), Tokens: rng.Uint32N(3),
+		Sum: rng.IntN(2) == 1,
 	}
 	for range rng.IntN(5) {
 		m.Experts = append(m.Experts, rng.Uint32N(400))
@@ -50,7 +51,7 @@ func fromProto(m *conclavev1.DispatchRequest, b *Buffers) *Request {
 	r := &Request{
 		ID: m.Id, Epoch: m.Epoch, Layer: m.Layer, Timeout: time.Duration(m.TimeoutMicros) * time.Microsecond,
 		Format: Format(m.Format), Tokens: m.Tokens, Experts: m.Experts, RowCounts: m.RowCounts,
-		Rows: m.Rows, Weights: m.Weights, Buffers: b,
+		Rows: m.Rows, Weights: m.Weights, Sum: m.Sum, Buffers: b,
 	}
 	copy(r.Activations.Reserve(b, len(m.Activations)), m.Activations)
 	return r
@@ -60,7 +61,8 @@ func toProto(r *Request) *conclavev1.DispatchRequest {
 	return &conclavev1.DispatchRequest{
 		Id: r.ID, Epoch: r.Epoch, Layer: r.Layer, TimeoutMicros: uint64(r.Timeout / time.Microsecond),
 		Format: conclavev1.WireFormat(r.Format), Tokens: r.Tokens, Experts: r.Experts,
-		RowCounts: r.RowCounts, Rows: r.Rows, Weights: r.Weights, Activations: r.Activations.Bytes(),
+		RowCounts: r.RowCounts, Rows: r.Rows, Weights: r.Weights, Sum: r.Sum,
+		Activations: r.Activations.Bytes(),
 	}
 }
 
@@ -103,6 +105,7 @@ func TestResponseIsProtobuf(t *testing.T) {
 	want := &conclavev1.DispatchResponse{
 		Id: 7, Status: conclavev1.DispatchStatus_DISPATCH_STATUS_EXPERT_NOT_HELD, Message: "layer 3 expert 9",
 		Format: conclavev1.WireFormat_WIRE_FORMAT_BF16, ReceivedNanos: 1 << 60, StartedNanos: 2, FinishedNanos: 3,
+		Summed:  true,
 		Outputs: []byte("outputs"),
 	}
 	raw, err := proto.Marshal(want)
@@ -116,7 +119,7 @@ func TestResponseIsProtobuf(t *testing.T) {
 	var b Buffers
 	out := Response{
 		ID: r.ID, Status: r.Status, Message: r.Message, Format: r.Format,
-		Received: r.Received, Started: r.Started, Finished: r.Finished, Buffers: &b,
+		Received: r.Received, Started: r.Started, Finished: r.Finished, Summed: r.Summed, Buffers: &b,
 	}
 	copy(out.Outputs.Reserve(&b, len(r.Outputs.Bytes())), r.Outputs.Bytes())
 	enc, err := Codec().Marshal(&out)
@@ -190,6 +193,11 @@ func TestFormats(t *testing.T) {
 		}
 	}
 	// 1+2^-8 lies between 1 and 1+2^-7: to even is down; 1+3·2^-8 goes up.
+	bf16 := func(v float32) uint16 {
+		var raw [2]byte
+		BF16.Encode(raw[:], []float32{v})
+		return binary.LittleEndian.Uint16(raw[:])
+	}
 	if bf16(1.00390625) != 0x3f80 || bf16(1.01171875) != 0x3f82 {
 		t.Error("bf16 does not round ties to even")
 	}

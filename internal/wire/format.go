@@ -1,11 +1,9 @@
 package wire
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
-	"unsafe"
 
+	"github.com/conclave-serve/conclave/kernels"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
 )
 
@@ -53,22 +51,7 @@ func (f Format) Size() int {
 
 // Encode writes src to dst in format f; dst holds len(src)*f.Size() bytes.
 func (f Format) Encode(dst []byte, src []float32) {
-	if len(dst) != len(src)*f.Size() {
-		panic("wire: Encode: dst does not match src")
-	}
-	if f == F32 {
-		if hostIsLittleEndian {
-			copy(dst, floatBytes(src))
-			return
-		}
-		for i, v := range src {
-			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
-		}
-		return
-	}
-	for i, v := range src {
-		binary.LittleEndian.PutUint16(dst[2*i:], bf16(v))
-	}
+	kernels.Encode(dst, src, f.stored())
 }
 
 // Decode reads dst from src, which holds len(dst)*f.Size() bytes.
@@ -76,33 +59,20 @@ func (f Format) Decode(dst []float32, src []byte) {
 	if len(src) != len(dst)*f.Size() {
 		panic("wire: Decode: src does not match dst")
 	}
-	if f == F32 {
-		if hostIsLittleEndian {
-			copy(floatBytes(dst), src)
-			return
-		}
-		for i := range dst {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-		}
-		return
-	}
-	for i := range dst {
-		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
-	}
+	kernels.Decode(dst, src, f.stored())
 }
 
-// bf16 rounds to the nearest bfloat16, ties to even; NaN stays a quiet NaN.
-func bf16(v float32) uint16 {
-	bits := math.Float32bits(v)
-	if v != v {
-		return uint16(bits>>16) | 0x40
+// Add adds src, which holds len(dst)*f.Size() bytes, to dst.
+func (f Format) Add(dst []float32, src []byte) { kernels.AddStored(dst, src, f.stored()) }
+
+// stored is the format as kernels have it: BF16 rounds to nearest, ties to even,
+// and a NaN stays one.
+func (f Format) stored() kernels.Format {
+	switch f {
+	case F32:
+		return kernels.F32
+	case BF16:
+		return kernels.BF16
 	}
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
-}
-
-var hostIsLittleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
-
-// floatBytes views x as bytes in the host's order.
-func floatBytes(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+	panic("wire: elements of " + f.String())
 }

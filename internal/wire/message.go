@@ -17,6 +17,9 @@ type Request struct {
 	// Rows and Weights have one entry per (expert, row).
 	Rows    []uint32
 	Weights []float32
+	// Sum says that every expert of each token is in this request, so that the
+	// worker may add what they say.
+	Sum bool
 	// Activations is [Tokens, hidden] in Format.
 	Activations Payload
 	// Buffers, if set, lends the memory of the encoded head.
@@ -28,6 +31,7 @@ func (r *Request) Reset() {
 	r.ID, r.Epoch, r.Layer, r.Timeout, r.Format, r.Tokens = 0, 0, 0, 0, 0, 0
 	r.Experts, r.RowCounts = r.Experts[:0], r.RowCounts[:0]
 	r.Rows, r.Weights = r.Rows[:0], r.Weights[:0]
+	r.Sum = false
 	r.Activations.body = r.Activations.body[:0]
 }
 
@@ -50,8 +54,12 @@ type Response struct {
 	Format  Format
 	// The worker's clock, in nanoseconds.
 	Received, Started, Finished uint64
+	// Summed says that Outputs are sums, for which the request asked.
+	Summed bool
 	// Outputs is [len(request.Rows), hidden] in Format: gate weight times
-	// expert output.
+	// expert output. If Summed, it is [request.Tokens, hidden] in F32: a token's
+	// outputs, each rounded to the request's format, added to zero in the order of
+	// the experts.
 	Outputs Payload
 	// Buffers, if set, lends the memory of the encoded head.
 	Buffers *Buffers
@@ -60,6 +68,6 @@ type Response struct {
 // Reset empties r and keeps its memory.
 func (r *Response) Reset() {
 	r.ID, r.Status, r.Message, r.Format = 0, 0, "", 0
-	r.Received, r.Started, r.Finished = 0, 0, 0
+	r.Received, r.Started, r.Finished, r.Summed = 0, 0, 0, false
 	r.Outputs.body = r.Outputs.body[:0]
 }

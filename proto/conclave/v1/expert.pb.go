@@ -161,6 +161,9 @@ type DispatchRequest struct {
 	Rows []uint32 `protobuf:"varint,9,rep,packed,name=rows,proto3" json:"rows,omitempty"`
 	// Gate weight of each entry of rows.
 	Weights []float32 `protobuf:"fixed32,10,rep,packed,name=weights,proto3" json:"weights,omitempty"`
+	// Every expert of each token is in this request, so that the worker may add
+	// what they say.
+	Sum bool `protobuf:"varint,11,opt,name=sum,proto3" json:"sum,omitempty"`
 	// tokens x hidden elements.
 	Activations   []byte `protobuf:"bytes,15,opt,name=activations,proto3" json:"activations,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -267,6 +270,13 @@ func (x *DispatchRequest) GetWeights() []float32 {
 	return nil
 }
 
+func (x *DispatchRequest) GetSum() bool {
+	if x != nil {
+		return x.Sum
+	}
+	return false
+}
+
 func (x *DispatchRequest) GetActivations() []byte {
 	if x != nil {
 		return x.Activations
@@ -287,8 +297,12 @@ type DispatchResponse struct {
 	ReceivedNanos uint64 `protobuf:"varint,5,opt,name=received_nanos,json=receivedNanos,proto3" json:"received_nanos,omitempty"`
 	StartedNanos  uint64 `protobuf:"varint,6,opt,name=started_nanos,json=startedNanos,proto3" json:"started_nanos,omitempty"`
 	FinishedNanos uint64 `protobuf:"varint,7,opt,name=finished_nanos,json=finishedNanos,proto3" json:"finished_nanos,omitempty"`
+	// Set if outputs are sums, for which the request asked.
+	Summed bool `protobuf:"varint,8,opt,name=summed,proto3" json:"summed,omitempty"`
 	// One vector of hidden elements per entry of the request's rows, in the same
-	// order: gate weight x expert output.
+	// order: gate weight x expert output. Of sums one per token, in F32: its
+	// outputs, each rounded to the request's format, added in ascending order of
+	// experts, beginning with zero.
 	Outputs       []byte `protobuf:"bytes,15,opt,name=outputs,proto3" json:"outputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -371,6 +385,13 @@ func (x *DispatchResponse) GetFinishedNanos() uint64 {
 		return x.FinishedNanos
 	}
 	return 0
+}
+
+func (x *DispatchResponse) GetSummed() bool {
+	if x != nil {
+		return x.Summed
+	}
+	return false
 }
 
 func (x *DispatchResponse) GetOutputs() []byte {
@@ -493,7 +514,7 @@ var File_conclave_v1_expert_proto protoreflect.FileDescriptor
 
 const file_conclave_v1_expert_proto_rawDesc = "" +
 	"\n" +
-	"\x18conclave/v1/expert.proto\x12\vconclave.v1\"\xc6\x02\n" +
+	"\x18conclave/v1/expert.proto\x12\vconclave.v1\"\xd8\x02\n" +
 	"\x0fDispatchRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -506,8 +527,9 @@ const file_conclave_v1_expert_proto_rawDesc = "" +
 	"row_counts\x18\b \x03(\rR\trowCounts\x12\x12\n" +
 	"\x04rows\x18\t \x03(\rR\x04rows\x12\x18\n" +
 	"\aweights\x18\n" +
-	" \x03(\x02R\aweights\x12 \n" +
-	"\vactivations\x18\x0f \x01(\fR\vactivations\"\xaf\x02\n" +
+	" \x03(\x02R\aweights\x12\x10\n" +
+	"\x03sum\x18\v \x01(\bR\x03sum\x12 \n" +
+	"\vactivations\x18\x0f \x01(\fR\vactivations\"\xc7\x02\n" +
 	"\x10DispatchResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x123\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1b.conclave.v1.DispatchStatusR\x06status\x12\x18\n" +
@@ -515,7 +537,8 @@ const file_conclave_v1_expert_proto_rawDesc = "" +
 	"\x06format\x18\x04 \x01(\x0e2\x17.conclave.v1.WireFormatR\x06format\x12%\n" +
 	"\x0ereceived_nanos\x18\x05 \x01(\x04R\rreceivedNanos\x12#\n" +
 	"\rstarted_nanos\x18\x06 \x01(\x04R\fstartedNanos\x12%\n" +
-	"\x0efinished_nanos\x18\a \x01(\x04R\rfinishedNanos\x12\x18\n" +
+	"\x0efinished_nanos\x18\a \x01(\x04R\rfinishedNanos\x12\x16\n" +
+	"\x06summed\x18\b \x01(\bR\x06summed\x12\x18\n" +
 	"\aoutputs\x18\x0f \x01(\fR\aoutputs\"\x11\n" +
 	"\x0fDescribeRequest\"}\n" +
 	"\x10DescribeResponse\x12\x1b\n" +
