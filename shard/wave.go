@@ -216,9 +216,7 @@ func (w *scaling) Do(item, thread int) {
 	rows := hi - lo
 	for t := range n {
 		out, g := y[t*rows:][:rows], p.weights[token+t]
-		for k := range out {
-			out[k] *= g
-		}
+		kernels.Scale(out, g)
 		w.sink.Put(p.first+token+t, lo, out)
 	}
 }

@@ -2,7 +2,9 @@ package forward
 
 import (
 	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/model"
 	"github.com/conclave-serve/conclave/router"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // memory is that of a step: a row of each slice for each of MaxRows rows. What
@@ -18,10 +20,12 @@ type memory struct {
 	shared   []float32 // [rows, hidden]: output of the shared expert
 	scores   []float32 // [rows, experts]
 	logits   []float32 // [logit rows, vocab]
-	norms    normJob
-	project  projectJob
 	grouped  *grouped
 	latent   *latent
+
+	norms       normJob
+	project     projectJob
+	activations activationJob
 }
 
 // batch is the rows of one micro-batch with their part of the step's memory.
@@ -118,6 +122,19 @@ func (m *Model) take(b *batch, rows []Row, lo, hi int) {
 	b.gate, b.up, b.shared = part(s.gate), part(s.up), part(s.shared)
 	b.scores = part(s.scores)
 	b.choice.Resize(hi - lo)
+}
+
+// activationJob activates rows of an MLP: gate becomes act(gate, up).
+type activationJob struct {
+	activation model.Activation
+	gate, up   []float32 // [rows, width]
+	width      int
+}
+
+// Do implements kernels.Job for one row.
+func (j *activationJob) Do(row, _ int) {
+	lo, hi := row*j.width, (row+1)*j.width
+	shard.Activate(j.activation, j.gate[lo:hi], j.gate[lo:hi], j.up[lo:hi])
 }
 
 // normJob normalises rows of values.

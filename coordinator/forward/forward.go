@@ -160,7 +160,7 @@ func (m *Model) layer(b *batch, l int) {
 	} else {
 		m.attend(b, l, w)
 	}
-	add(b.x, b.y)
+	kernels.Add(b.x, b.y)
 
 	m.norm(b.h, b.x, w.postNorm, m.spec.NormEps)
 	b.layer = l
@@ -195,11 +195,11 @@ func (m *Model) finish(ctx context.Context, b *batch) error {
 			return fmt.Errorf("run experts of layer %d: %w", b.layer, err)
 		}
 		if m.w.layers[b.layer].mlp != nil {
-			add(b.y, b.shared)
+			kernels.Add(b.y, b.shared)
 		}
 		m.over(PhaseReceive)
 	}
-	add(b.x, b.y)
+	kernels.Add(b.x, b.y)
 	m.trace(b.layer, b.x)
 	return nil
 }
@@ -219,7 +219,9 @@ func (m *Model) mlp(b *batch, y []float32, w *shard.Expert) {
 	gate, up := b.gate[:n*width], b.up[:n*width]
 	m.pool.MatMul(gate, b.h, n, w.Gate)
 	m.pool.MatMul(up, b.h, n, w.Up)
-	shard.Activate(m.spec.Activation, gate, gate, up)
+	act := &m.memory.activations
+	act.activation, act.gate, act.up, act.width = m.spec.Activation, gate, up, width
+	m.pool.Run(n, act)
 	m.pool.MatMul(y, gate, n, w.Down)
 }
 
@@ -240,12 +242,6 @@ func (m *Model) logits(batches []batch) []float32 {
 	out := s.logits[:n*m.spec.Vocab]
 	m.pool.MatMul(out, h, n, m.w.head)
 	return out
-}
-
-func add(x, y []float32) {
-	for i := range x {
-		x[i] += y[i]
-	}
 }
 
 func (m *Model) trace(layer int, x []float32) {
