@@ -77,8 +77,11 @@ func highestFast(x []float32) (n int, highest float32, nan bool) {
 }
 
 func weighFast(dst []uint64, logits []float32, p *Weighing) (n int, sum uint64) {
+	fields := (*byte)(unsafe.Pointer(p))
+	if wide {
+		n = len(logits) &^ 7
+		return n, weighAVX512(unsafe.SliceData(dst), unsafe.SliceData(logits), n, fields)
+	}
 	n = len(logits) &^ 3
-	sum = weighAVX2(unsafe.SliceData(dst), unsafe.SliceData(logits), n,
-		(*byte)(unsafe.Pointer(p)))
-	return n, sum
+	return n, weighAVX2(unsafe.SliceData(dst), unsafe.SliceData(logits), n, fields)
 }

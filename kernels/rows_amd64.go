@@ -42,3 +42,8 @@ func highestAVX2(x *float32, n int) (highest float32, nans uint32)
 //
 //go:noescape
 func weighAVX2(dst *uint64, logits *float32, n int, p *byte) uint64
+
+// weighAVX512 is Weigh for n logits, a multiple of 8; p are the fields of a Weighing.
+//
+//go:noescape
+func weighAVX512(dst *uint64, logits *float32, n int, p *byte) uint64

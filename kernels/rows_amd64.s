@@ -309,6 +309,12 @@ DATA weighIndex<>+16(SB)/8, $0x000000000000001f
 DATA weighIndex<>+24(SB)/8, $0x000000000000001f
 GLOBL weighIndex<>(SB), RODATA|NOPTR, $32
 
+DATA weighUpper<>+0(SB)/8, $0x0000000000000010
+DATA weighUpper<>+8(SB)/8, $0x0000000000000010
+DATA weighUpper<>+16(SB)/8, $0x0000000000000010
+DATA weighUpper<>+24(SB)/8, $0x0000000000000010
+GLOBL weighUpper<>(SB), RODATA|NOPTR, $32
+
 DATA weighBelow<>+0(SB)/8, $0xffffffffffffffe0
 DATA weighBelow<>+8(SB)/8, $0xffffffffffffffe0
 DATA weighBelow<>+16(SB)/8, $0xffffffffffffffe0
@@ -468,5 +474,92 @@ done:
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func weighAVX512(dst *uint64, logits *float32, n int, p *byte) uint64
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512VL
+TEXT ·weighAVX512(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         logits+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVQ         p+24(FP), BX
+	VMOVUPD      weighPowers<>+0(SB), Z0
+	VMOVUPD      weighPowers<>+64(SB), Z1
+	VMOVUPD      weighPowers<>+128(SB), Z2
+	VMOVUPD      weighPowers<>+192(SB), Z3
+	VPXORQ       Z4, Z4, Z4
+	VPXORQ       Z6, Z6, Z6
+	VBROADCASTSS (BX), Y5
+
+next:
+	SUBQ          $0x08, DX
+	JL            done
+	VMOVUPS       (CX), Y7
+	VCMPPS        $0x1d, Y5, Y7, K1
+	VMOVDQU64     Z6, (AX)
+	KMOVB         K1, SI
+	TESTL         SI, SI
+	JZ            after
+	VCVTPS2PD     Y7, Z7
+	VSUBPD.BCST   8(BX), Z7, Z7
+	VMULPD.BCST   16(BX), Z7, Z7
+	VCMPPD.BCST   $0x1d, weighLeast<>+0(SB), Z7, K2
+	VMAXPD.BCST   weighLeast<>+0(SB), Z7, Z7
+	VMULPD.BCST   weighSteps<>+0(SB), Z7, Z8
+	VADDPD.BCST   weighShift<>+0(SB), Z8, Z8
+	VSUBPD.BCST   weighShift<>+0(SB), Z8, Z9
+	VMULPD.BCST   weighHi<>+0(SB), Z9, Z10
+	VSUBPD        Z10, Z7, Z7
+	VMULPD.BCST   weighLo<>+0(SB), Z9, Z10
+	VSUBPD        Z10, Z7, Z7
+	VMULPD.BCST   weighC6<>+0(SB), Z7, Z9
+	VADDPD.BCST   weighC5<>+0(SB), Z9, Z9
+	VMULPD        Z7, Z9, Z9
+	VADDPD.BCST   weighC4<>+0(SB), Z9, Z9
+	VMULPD        Z7, Z9, Z9
+	VADDPD.BCST   weighC3<>+0(SB), Z9, Z9
+	VMULPD        Z7, Z9, Z9
+	VADDPD.BCST   weighC2<>+0(SB), Z9, Z9
+	VMULPD        Z7, Z9, Z9
+	VADDPD.BCST   weighC1<>+0(SB), Z9, Z9
+	VMULPD        Z7, Z9, Z9
+	VADDPD.BCST   weighC1<>+0(SB), Z9, Z9
+	VPSUBQ.BCST   weighShift<>+0(SB), Z8, Z7
+	VMOVDQA64     Z7, Z8
+	VMOVDQA64     Z7, Z10
+	VPERMI2PD     Z1, Z0, Z8
+	VPERMI2PD     Z3, Z2, Z10
+	VPTESTMQ.BCST weighUpper<>+0(SB), Z7, K3
+	VBLENDMPD     Z10, Z8, K3, Z8
+	VMULPD        Z8, Z9, Z9
+	VPANDQ.BCST   weighBelow<>+0(SB), Z7, Z7
+	VPSLLQ        $0x2f, Z7, Z7
+	VPADDQ.BCST   weighBias<>+0(SB), Z7, Z7
+	VMULPD        Z7, Z9, Z9
+	VMULPD.BCST   24(BX), Z9, Z9
+	VADDPD.BCST   weighHalf<>+0(SB), Z9, Z9
+	VCVTTPD2QQ    Z9, Z7
+	VPCMPUQ.BCST  $0x05, 32(BX), Z7, K3
+	KANDB         K1, K2, K2
+	KANDB         K3, K2, K2
+	VMOVDQA64.Z   Z7, K2, Z7
+	VPADDQ        Z7, Z4, Z4
+	VMOVDQU64     Z7, (AX)
+
+after:
+	ADDQ $0x40, AX
+	ADDQ $0x20, CX
+	JMP  next
+
+done:
+	VEXTRACTI64X4 $0x01, Z4, Y0
+	VPADDQ        Y0, Y4, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VPADDQ        X1, X0, X1
+	VPSHUFD       $0xee, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, ret+32(FP)
 	VZEROUPPER
 	RET

@@ -18,7 +18,9 @@ func rows() {
 	ropeHalf()
 	ropeInterleaved()
 	highest()
-	weigh()
+	w := newWeighing()
+	w.weigh()
+	w.weighWide()
 }
 
 // eight is a constant in each of eight 32-bit words.

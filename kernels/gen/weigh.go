@@ -11,9 +11,9 @@ import (
 
 // weighing holds the constants of ExpDown, four of each; package kernels' weigh.go explains them.
 type weighing struct {
-	least, steps, shift, hi, lo, half, whole, bias, below, index Mem
-	coefficients                                                 []Mem // of r^6 first
-	powers                                                       Mem
+	least, steps, shift, hi, lo, half, whole, bias, below, index, upper Mem
+	coefficients                                                        []Mem // of r^6 first
+	powers                                                              Mem
 }
 
 func newWeighing() *weighing {
@@ -28,6 +28,7 @@ func newWeighing() *weighing {
 		whole: float("weighWhole", 0x1p52),
 		bias:  four("weighBias", U64(1023<<52)),
 		index: four("weighIndex", U64(31)),
+		upper: four("weighUpper", U64(16)),
 		below: four("weighBelow", U64(^uint64(31))),
 	}
 	for i, c := range []float64{1. / 720, 1. / 120, 1. / 24, 1. / 6, 0.5, 1} {
@@ -74,8 +75,7 @@ func (w *weighing) exp(d VecVirtual) VecVirtual {
 }
 
 // weigh writes the weights of logits. Where none of four is to have one nothing is computed.
-func weigh() {
-	w := newWeighing()
+func (w *weighing) weigh() {
 	row("weighAVX2", "func(dst *uint64, logits *float32, n int, p *byte) uint64",
 		"weighAVX2 is Weigh for n logits, a multiple of 4; p are the fields of a Weighing.")
 	dst, logits := Load(Param("dst"), GP64()), Load(Param("logits"), GP64())
@@ -123,10 +123,99 @@ func weigh() {
 	ADDQ(Imm(registerBytes/2), logits)
 	JMP(LabelRef("next"))
 	Label("done")
-	upper, total := XMM(), GP64()
-	VEXTRACTI128(Imm(1), sum, upper)
-	VPADDQ(upper, sum.AsX(), upper)
-	other := XMM()
+	storeSum(sum)
+}
+
+// expWide is exp of eight float64. The table is in registers, two of which a permutation looks up.
+func (w *weighing) expWide(d VecVirtual, table [4]VecVirtual) VecVirtual {
+	shifted, k, r, p, t := ZMM(), ZMM(), ZMM(), ZMM(), ZMM()
+	VMULPD_BCST(w.steps, d, shifted)
+	VADDPD_BCST(w.shift, shifted, shifted)
+	VSUBPD_BCST(w.shift, shifted, k)
+	VMULPD_BCST(w.hi, k, t)
+	VSUBPD(t, d, r)
+	VMULPD_BCST(w.lo, k, t)
+	VSUBPD(t, r, r)
+	VMULPD_BCST(w.coefficients[0], r, p)
+	for _, c := range w.coefficients[1:] {
+		VADDPD_BCST(c, p, p)
+		VMULPD(r, p, p)
+	}
+	VADDPD_BCST(w.coefficients[len(w.coefficients)-1], p, p)
+
+	i, low, high, upper := ZMM(), ZMM(), ZMM(), K()
+	VPSUBQ_BCST(w.shift, shifted, i) // k is in the lowest bits
+	VMOVDQA64(i, low)
+	VMOVDQA64(i, high)
+	VPERMI2PD(table[1], table[0], low) // by the lowest four bits of k
+	VPERMI2PD(table[3], table[2], high)
+	VPTESTMQ_BCST(w.upper, i, upper)
+	VBLENDMPD(high, low, upper, low)
+	VMULPD(low, p, p)
+	VPANDQ_BCST(w.below, i, i)
+	VPSLLQ(Imm(52-5), i, i)
+	VPADDQ_BCST(w.bias, i, i)
+	VMULPD(i, p, p)
+	return p
+}
+
+func (w *weighing) weighWide() {
+	row("weighAVX512", "func(dst *uint64, logits *float32, n int, p *byte) uint64",
+		"weighAVX512 is Weigh for n logits, a multiple of 8; p are the fields of a Weighing.")
+	dst, logits := Load(Param("dst"), GP64()), Load(Param("logits"), GP64())
+	n, params := Load(Param("n"), GP64()), Load(Param("p"), GP64())
+	var table [4]VecVirtual
+	for i := range table {
+		table[i] = ZMM()
+		VMOVUPD(w.powers.Offset(wideBytes*i), table[i])
+	}
+	sum, low, zero := ZMM(), YMM(), ZMM()
+	VPXORQ(sum, sum, sum)
+	VPXORQ(zero, zero, zero)
+	VBROADCASTSS(Mem{Base: params}, low)
+	at := func(field int) Mem { return Mem{Base: params, Disp: 8 * field} }
+	Label("next")
+	SUBQ(Imm(half), n)
+	JL(LabelRef("done"))
+	l, kept, any := YMM(), K(), GP32()
+	VMOVUPS(Mem{Base: logits}, l)
+	VCMPPS(Imm(0x1d), low, l, kept) // l >= low
+	VMOVDQU64(zero, Mem{Base: dst})
+	KMOVB(kept, any)
+	TESTL(any, any)
+	JZ(LabelRef("after"))
+	d, near, enough := ZMM(), K(), K()
+	VCVTPS2PD(l, d)
+	VSUBPD_BCST(at(1), d, d)                 // top
+	VMULPD_BCST(at(2), d, d)                 // inverse
+	VCMPPD_BCST(Imm(0x1d), w.least, d, near) // d >= -32
+	VMAXPD_BCST(w.least, d, d)
+	e, v := w.expWide(d, table), ZMM()
+	VMULPD_BCST(at(3), e, e) // scale, a power of two: the product is exact
+	VADDPD_BCST(w.half, e, e)
+	VCVTTPD2QQ(e, v)
+	VPCMPUQ_BCST(Imm(5), at(4), v, enough) // not less than least
+	KANDB(kept, near, near)
+	KANDB(enough, near, near)
+	VMOVDQA64_Z(v, near, v)
+	VPADDQ(v, sum, sum)
+	VMOVDQU64(v, Mem{Base: dst})
+	Label("after")
+	ADDQ(Imm(wideBytes), dst)
+	ADDQ(Imm(registerBytes), logits)
+	JMP(LabelRef("next"))
+	Label("done")
+	upper := YMM()
+	VEXTRACTI64X4(Imm(1), sum, upper)
+	VPADDQ(upper, sum.AsY(), upper)
+	storeSum(upper)
+}
+
+// storeSum returns the sum of four 64-bit integers.
+func storeSum(four VecVirtual) {
+	upper, other, total := XMM(), XMM(), GP64()
+	VEXTRACTI128(Imm(1), four, upper)
+	VPADDQ(upper, four.AsX(), upper)
 	VPSHUFD(Imm(0xee), upper, other)
 	VPADDQ(other, upper, upper)
 	VMOVQ(upper, total)
