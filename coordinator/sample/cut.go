@@ -41,13 +41,13 @@ type bucket struct {
 // key orders tokens: a greater key has a greater logit or, at equal logits, a
 // lower id.
 func key(logit float32, token int) uint64 {
+	return uint64(order(logit))<<32 | uint64(^uint32(token))
+}
+
+// order turns a logit into an integer of the same order.
+func order(logit float32) uint32 {
 	b := math.Float32bits(logit + 0) // -0 becomes +0
-	if b>>31 != 0 {
-		b = ^b
-	} else {
-		b |= 1 << 31
-	}
-	return uint64(b)<<32 | uint64(^uint32(token))
+	return b ^ (uint32(int32(b)>>31) | 1<<31)
 }
 
 // keyToken and keyLogit undo key.

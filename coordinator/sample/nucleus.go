@@ -79,9 +79,11 @@ func (s *Sampler) collect(logits []float32, p *kernels.Weighing, l *limits, buck
 	high := float32(logit(float64(least+1<<width)-0.5) + slack)
 	low = max(math.Nextafter32(low, float32(math.Inf(-1))), l.low)
 	high = math.Nextafter32(high, float32(math.Inf(1)))
+	from, span := order(low), order(max(low, high))-order(low)
 	s.keys = s.keys[:0]
 	for i, v := range logits {
-		if v >= low && v <= high && weightBucket(p.Of(v)) == bucket {
+		// One comparison: two would be mispredicted where low is in the midst of the logits.
+		if order(v)-from <= span && weightBucket(p.Of(v)) == bucket {
 			if k := key(v, i); k >= l.cut {
 				s.keys = append(s.keys, k)
 			}
