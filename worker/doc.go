@@ -3,7 +3,8 @@
 // the registry what it has ready.
 //
 // The main path is lane.go: receive a request, check it, run its experts
-// (execute.go, on shard's arithmetic), answer. follow.go loads and drops experts
+// (execute.go, on shard's arithmetic), add what they say if that is asked
+// (sum.go), answer. follow.go loads and drops experts
 // as plans change, drain.go hands them over; worker.go starts and stops the whole.
 //
 // Weights that come from afar are read from other workers first (peers.go), which

@@ -7,7 +7,8 @@
 //     is late; one reply per message, in order. What was given up is still
 //     answered, and its answer dropped.
 //   - Outputs are added in f32 in ascending expert order, whatever order and
-//     whichever workers they came from.
+//     whichever workers they came from; a worker that has all of them may add
+//     for us.
 //   - An expert is never skipped: a layer either has all of its outputs or
 //     fails. A broken lane, a refusal or lateness only means that the call's
 //     experts are asked for elsewhere, by the newest table.
