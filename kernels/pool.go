@@ -31,7 +31,8 @@ type Pool struct {
 	waiting   atomic.Bool  // the caller is parked, or about to, on finished
 	finished  chan struct{}
 
-	product product // the MatMul in progress
+	product  product  // the MatMul in progress
+	products products // the MatMulAll in progress
 }
 
 // helper is where one goroutine parks.

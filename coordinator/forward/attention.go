@@ -16,12 +16,11 @@ import "github.com/conclave-serve/conclave/kernels"
 // value. Query head i reads key-value head i / (Heads/KVHeads).
 func (m *Model) attend(b *batch, layer int, w *layerWeights) {
 	s, n := &m.memory, len(b.rows)
-	m.pool.MatMul(b.q, b.h, n, w.q)
-	m.pool.MatMul(b.k, b.h, n, w.k)
-	m.pool.MatMul(b.v, b.h, n, w.v)
+	m.pool.MatMulAll(b.h, n, kernels.Product{Dst: b.q, W: w.q},
+		kernels.Product{Dst: b.k, W: w.k}, kernels.Product{Dst: b.v, W: w.v})
 
 	s.project.batch, s.project.layer, s.project.w = b, layer, w
-	m.pool.Run(n, &s.project)
+	m.pool.Run(n*s.project.perRow(), &s.project)
 
 	s.grouped.layer, s.grouped.sinks = layer, w.sinks
 	s.grouped.sweep.run(b.rows, m.spec.Layers[layer].Window, b.q, b.o)
@@ -41,7 +40,12 @@ func (m *Model) rotate(x []float32, b *batch, row int) {
 	kernels.RopeHalf(x[:2*half], cos, sin)
 }
 
-// projectJob finishes a row's queries, keys and values and caches the latter.
+// projectHeads is how many query heads are an item of a projectJob: a single row is
+// work for all threads, none of which falls asleep before attention.
+const projectHeads = 16
+
+// projectJob finishes queries, keys and values, and caches the latter. The first item
+// of a row is its keys and values, the others are some of its query heads each.
 type projectJob struct {
 	m     *Model
 	batch *batch
@@ -49,24 +53,39 @@ type projectJob struct {
 	w     *layerWeights
 }
 
-// Do implements kernels.Job for one row.
-func (j *projectJob) Do(row, _ int) {
+// perRow is the number of items of a row.
+func (j *projectJob) perRow() int {
+	return 1 + (j.m.spec.Attention.Heads+projectHeads-1)/projectHeads
+}
+
+// Do implements kernels.Job.
+func (j *projectJob) Do(item, _ int) {
 	m, a, b := j.m, j.m.spec.Attention, j.batch
-	d := a.HeadDim
-	heads := func(x []float32, n int, norm []float32) {
-		for i := range n {
-			head := x[(row*n+i)*d : (row*n+i+1)*d]
-			if norm != nil {
-				kernels.RMSNorm(head, head, norm, m.spec.NormEps)
-			}
-			m.rotate(head, b, row)
-		}
+	row, part := item/j.perRow(), item%j.perRow()
+	if part > 0 {
+		first := (part - 1) * projectHeads
+		n := min(projectHeads, a.Heads-first)
+		at := (row*a.Heads + first) * a.HeadDim
+		j.heads(b.q[at:at+n*a.HeadDim], row, j.w.qNorm)
+		return
 	}
-	heads(b.q, a.Heads, j.w.qNorm)
-	heads(b.k, a.KVHeads, j.w.kNorm)
+	width, values := a.KVHeads*a.HeadDim, a.KVHeads*a.ValueDim
+	keys := b.k[row*width : (row+1)*width]
+	j.heads(keys, row, j.w.kNorm)
 	r := b.rows[row]
-	keys, values := a.KVHeads*d, a.KVHeads*a.ValueDim
-	m.cache.Put(r.Seq, j.layer, r.Pos, b.k[row*keys:(row+1)*keys], b.v[row*values:(row+1)*values])
+	m.cache.Put(r.Seq, j.layer, r.Pos, keys, b.v[row*values:(row+1)*values])
+}
+
+// heads normalises and turns some heads of a row.
+func (j *projectJob) heads(x []float32, row int, norm []float32) {
+	d := j.m.spec.Attention.HeadDim
+	for ; len(x) > 0; x = x[d:] {
+		head := x[:d]
+		if norm != nil {
+			kernels.RMSNorm(head, head, norm, j.m.spec.NormEps)
+		}
+		j.m.rotate(head, j.batch, row)
+	}
 }
 
 // grouped is grouped-query attention as a form of attending.

@@ -217,8 +217,7 @@ func (m *Model) embed(b *batch) {
 func (m *Model) mlp(b *batch, y []float32, w *shard.Expert) {
 	n, width := len(b.rows), w.Gate.Rows
 	gate, up := b.gate[:n*width], b.up[:n*width]
-	m.pool.MatMul(gate, b.h, n, w.Gate)
-	m.pool.MatMul(up, b.h, n, w.Up)
+	m.pool.MatMulAll(b.h, n, kernels.Product{Dst: gate, W: w.Gate}, kernels.Product{Dst: up, W: w.Up})
 	act := &m.memory.activations
 	act.activation, act.gate, act.up, act.width = m.spec.Activation, gate, up, width
 	m.pool.Run(n, act)

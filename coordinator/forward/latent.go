@@ -41,14 +41,14 @@ func Expanded(spec *model.Spec, prompt int) int {
 // absorbed: the same with q_nope·k_nope = (W_UKᵀ q_nope)·c and Σ p_j v_j = W_UV Σ p_j c_j
 func (m *Model) attendLatent(b *batch, layer int, w *layerWeights) {
 	a, rows, n := m.spec.Attention, b.rows, len(b.rows)
+	kva := kernels.Product{Dst: b.kva, W: w.kva}
 	if a.Latent.QRank > 0 {
-		m.pool.MatMul(b.qa, b.h, n, w.qa)
+		m.pool.MatMulAll(b.h, n, kernels.Product{Dst: b.qa, W: w.qa}, kva)
 		m.norm(b.qa, b.qa, w.qaNorm, a.Latent.NormEps)
 		m.pool.MatMul(b.q, b.qa, n, w.qb)
 	} else {
-		m.pool.MatMul(b.q, b.h, n, w.q)
+		m.pool.MatMulAll(b.h, n, kernels.Product{Dst: b.q, W: w.q}, kva)
 	}
-	m.pool.MatMul(b.kva, b.h, n, w.kva)
 
 	l := m.memory.latent
 	l.batch, l.layer, l.w = b, layer, w
