@@ -92,6 +92,18 @@ func values2I8(acc *float32, accStride int, columns int, weights *float32, weigh
 //go:noescape
 func values1I8(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
 
+// values4F32AVX512 adds n > 0 weighted values, in ascending order, to the sums of 4
+// queries, in columns that are a multiple of 16. Strides are in bytes.
+//
+//go:noescape
+func values4F32AVX512(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
+
+// values4BF16AVX512 adds n > 0 weighted values, in ascending order, to the sums of 4
+// queries, in columns that are a multiple of 16. Strides are in bytes.
+//
+//go:noescape
+func values4BF16AVX512(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
+
 // widenI8 writes rows > 0 of columns, a positive multiple of 8, as float32, without scales,
 // to dst [rows, columns]. The stride is src's, in bytes.
 //

@@ -2138,6 +2138,261 @@ columns1Done:
 	VZEROUPPER
 	RET
 
+// func values4F32AVX512(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
+// Requires: AVX, AVX512F
+TEXT ·values4F32AVX512(SB), NOSPLIT, $0-64
+	MOVQ acc+0(FP), AX
+	MOVQ accStride+8(FP), CX
+	LEAQ (CX)(CX*2), DX
+	MOVQ weights+24(FP), BX
+	MOVQ weightStride+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ values+40(FP), R8
+	MOVQ stride+48(FP), R9
+	MOVQ columns+16(FP), R10
+
+wide:
+	CMPQ    R10, $0x40
+	JL      wideDone
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	VMOVUPS (AX)(CX*1), Z4
+	VMOVUPS 64(AX)(CX*1), Z5
+	VMOVUPS 128(AX)(CX*1), Z6
+	VMOVUPS 192(AX)(CX*1), Z7
+	VMOVUPS (AX)(CX*2), Z8
+	VMOVUPS 64(AX)(CX*2), Z9
+	VMOVUPS 128(AX)(CX*2), Z10
+	VMOVUPS 192(AX)(CX*2), Z11
+	VMOVUPS (AX)(DX*1), Z12
+	VMOVUPS 64(AX)(DX*1), Z13
+	VMOVUPS 128(AX)(DX*1), Z14
+	VMOVUPS 192(AX)(DX*1), Z15
+	MOVQ    R8, R11
+	MOVQ    BX, R12
+	MOVQ    n+56(FP), R13
+
+wideRows:
+	VMOVUPS      (R11), Z16
+	VMOVUPS      64(R11), Z17
+	VMOVUPS      128(R11), Z18
+	VMOVUPS      192(R11), Z19
+	VBROADCASTSS (R12), Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z1
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (R12)(SI*1), Z20
+	VFMADD231PS  Z16, Z20, Z4
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R12)(SI*2), Z20
+	VFMADD231PS  Z16, Z20, Z8
+	VFMADD231PS  Z17, Z20, Z9
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R12)(DI*1), Z20
+	VFMADD231PS  Z16, Z20, Z12
+	VFMADD231PS  Z17, Z20, Z13
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         R9, R11
+	ADDQ         $+4, R12
+	DECQ         R13
+	JNZ          wideRows
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, (AX)(CX*1)
+	VMOVUPS      Z5, 64(AX)(CX*1)
+	VMOVUPS      Z6, 128(AX)(CX*1)
+	VMOVUPS      Z7, 192(AX)(CX*1)
+	VMOVUPS      Z8, (AX)(CX*2)
+	VMOVUPS      Z9, 64(AX)(CX*2)
+	VMOVUPS      Z10, 128(AX)(CX*2)
+	VMOVUPS      Z11, 192(AX)(CX*2)
+	VMOVUPS      Z12, (AX)(DX*1)
+	VMOVUPS      Z13, 64(AX)(DX*1)
+	VMOVUPS      Z14, 128(AX)(DX*1)
+	VMOVUPS      Z15, 192(AX)(DX*1)
+	ADDQ         $+256, AX
+	ADDQ         $+256, R8
+	SUBQ         $0x40, R10
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    R10, $0x10
+	JL      narrowDone
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX)(CX*1), Z1
+	VMOVUPS (AX)(CX*2), Z2
+	VMOVUPS (AX)(DX*1), Z3
+	MOVQ    R8, R11
+	MOVQ    BX, R12
+	MOVQ    n+56(FP), R13
+
+narrowRows:
+	VMOVUPS      (R11), Z4
+	VBROADCASTSS (R12), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (R12)(SI*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (R12)(SI*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R12)(DI*1), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         R9, R11
+	ADDQ         $+4, R12
+	DECQ         R13
+	JNZ          narrowRows
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (AX)(DX*1)
+	ADDQ         $+64, AX
+	ADDQ         $+64, R8
+	SUBQ         $0x10, R10
+	JMP          narrow
+
+narrowDone:
+	VZEROUPPER
+	RET
+
+// func values4BF16AVX512(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
+// Requires: AVX, AVX512F
+TEXT ·values4BF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ acc+0(FP), AX
+	MOVQ accStride+8(FP), CX
+	LEAQ (CX)(CX*2), DX
+	MOVQ weights+24(FP), BX
+	MOVQ weightStride+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ values+40(FP), R8
+	MOVQ stride+48(FP), R9
+	MOVQ columns+16(FP), R10
+
+wide:
+	CMPQ    R10, $0x40
+	JL      wideDone
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	VMOVUPS (AX)(CX*1), Z4
+	VMOVUPS 64(AX)(CX*1), Z5
+	VMOVUPS 128(AX)(CX*1), Z6
+	VMOVUPS 192(AX)(CX*1), Z7
+	VMOVUPS (AX)(CX*2), Z8
+	VMOVUPS 64(AX)(CX*2), Z9
+	VMOVUPS 128(AX)(CX*2), Z10
+	VMOVUPS 192(AX)(CX*2), Z11
+	VMOVUPS (AX)(DX*1), Z12
+	VMOVUPS 64(AX)(DX*1), Z13
+	VMOVUPS 128(AX)(DX*1), Z14
+	VMOVUPS 192(AX)(DX*1), Z15
+	MOVQ    R8, R11
+	MOVQ    BX, R12
+	MOVQ    n+56(FP), R13
+
+wideRows:
+	VPMOVZXWD    (R11), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(R11), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VPMOVZXWD    64(R11), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    96(R11), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VBROADCASTSS (R12), Z20
+	VFMADD231PS  Z16, Z20, Z0
+	VFMADD231PS  Z17, Z20, Z1
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (R12)(SI*1), Z20
+	VFMADD231PS  Z16, Z20, Z4
+	VFMADD231PS  Z17, Z20, Z5
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R12)(SI*2), Z20
+	VFMADD231PS  Z16, Z20, Z8
+	VFMADD231PS  Z17, Z20, Z9
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R12)(DI*1), Z20
+	VFMADD231PS  Z16, Z20, Z12
+	VFMADD231PS  Z17, Z20, Z13
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	ADDQ         R9, R11
+	ADDQ         $+4, R12
+	DECQ         R13
+	JNZ          wideRows
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, (AX)(CX*1)
+	VMOVUPS      Z5, 64(AX)(CX*1)
+	VMOVUPS      Z6, 128(AX)(CX*1)
+	VMOVUPS      Z7, 192(AX)(CX*1)
+	VMOVUPS      Z8, (AX)(CX*2)
+	VMOVUPS      Z9, 64(AX)(CX*2)
+	VMOVUPS      Z10, 128(AX)(CX*2)
+	VMOVUPS      Z11, 192(AX)(CX*2)
+	VMOVUPS      Z12, (AX)(DX*1)
+	VMOVUPS      Z13, 64(AX)(DX*1)
+	VMOVUPS      Z14, 128(AX)(DX*1)
+	VMOVUPS      Z15, 192(AX)(DX*1)
+	ADDQ         $+256, AX
+	ADDQ         $+128, R8
+	SUBQ         $0x40, R10
+	JMP          wide
+
+wideDone:
+narrow:
+	CMPQ    R10, $0x10
+	JL      narrowDone
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX)(CX*1), Z1
+	VMOVUPS (AX)(CX*2), Z2
+	VMOVUPS (AX)(DX*1), Z3
+	MOVQ    R8, R11
+	MOVQ    BX, R12
+	MOVQ    n+56(FP), R13
+
+narrowRows:
+	VPMOVZXWD    (R11), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VBROADCASTSS (R12), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (R12)(SI*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (R12)(SI*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R12)(DI*1), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         R9, R11
+	ADDQ         $+4, R12
+	DECQ         R13
+	JNZ          narrowRows
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (AX)(DX*1)
+	ADDQ         $+64, AX
+	ADDQ         $+32, R8
+	SUBQ         $0x10, R10
+	JMP          narrow
+
+narrowDone:
+	VZEROUPPER
+	RET
+
 // func widenI8(dst *float32, src *byte, stride int, rows int, columns int)
 // Requires: AVX, AVX2
 TEXT ·widenI8(SB), NOSPLIT, $0-40

@@ -217,6 +217,14 @@ func addColumns(acc []float32, dv int, weights []float32, values *Cached, n, col
 
 func addValues4(acc *float32, accStride, columns int, w *float32, values *Cached, n int) {
 	v, stride := &values.Data[0], values.Stride
+	if wide && columns%lanes == 0 && values.Format != I8 {
+		if values.Format == F32 {
+			values4F32AVX512(acc, accStride, columns, w, 4*n, v, stride, n)
+		} else {
+			values4BF16AVX512(acc, accStride, columns, w, 4*n, v, stride, n)
+		}
+		return
+	}
 	switch values.Format {
 	case F32:
 		values4F32(acc, accStride, columns, w, 4*n, v, stride, n)
