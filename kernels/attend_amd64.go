@@ -92,6 +92,12 @@ func values2I8(acc *float32, accStride int, columns int, weights *float32, weigh
 //go:noescape
 func values1I8(acc *float32, accStride int, columns int, weights *float32, weightStride int, values *byte, stride int, n int)
 
+// dotsF32AVX512 computes the dot products of queries and at least two keys, of at least one block:
+// see type dotOperands. It uses up the operands.
+//
+//go:noescape
+func dotsF32AVX512(operands *byte)
+
 // values4F32AVX512 adds n > 0 weighted values, in ascending order, to the sums of 4
 // queries, in columns that are a multiple of 16. Strides are in bytes.
 //

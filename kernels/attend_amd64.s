@@ -57,13 +57,14 @@ valuesAsked:
 
 threes:
 	CMPQ   SI, $0x03
-	JL     twos
+	JL     threeRest
 	CMPQ   SI, $0x04
-	JE     twos
+	JE     threeRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -102,9 +103,8 @@ three:
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         $+64, DI
 	ADDQ         $+64, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          three
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -129,25 +129,27 @@ three:
 	VEXTRACTF128 $0x01, Y0, X1
 	VUNPCKLPS    X1, X0, X2
 	VMOVLPS      X2, (BX)
-	VMOVHPS      X2, (BX)(DI*1)
+	VMOVHPS      X2, (BX)(R10*1)
 	VUNPCKHPS    X1, X0, X2
-	VMOVLPS      X2, (BX)(DI*2)
+	VMOVLPS      X2, (BX)(R10*2)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x03, SI
 	JMP          threes
 
+threeRest:
 twos:
 	CMPQ   SI, $0x02
-	JL     ones
+	JL     twoRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -176,9 +178,8 @@ two:
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         $+64, DI
 	ADDQ         $+64, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          two
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -196,21 +197,22 @@ two:
 	VEXTRACTF128 $0x01, Y0, X1
 	VUNPCKLPS    X1, X0, X0
 	VMOVLPS      X0, (BX)
-	VMOVHPS      X0, (BX)(DI*1)
+	VMOVHPS      X0, (BX)(R10*1)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x02, SI
 	JMP          twos
 
-ones:
+twoRest:
 	TESTQ  SI, SI
 	JZ     next
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -225,9 +227,8 @@ one:
 	VFMADD231PS  32(R9)(CX*1), Y4, Y3
 	ADDQ         $+64, DI
 	ADDQ         $+64, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          one
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -240,7 +241,7 @@ one:
 	VUNPCKLPS    X1, X0, X0
 	VMOVLPS      X0, (BX)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x01, SI
 
 next:
@@ -725,13 +726,14 @@ valuesAsked:
 
 threes:
 	CMPQ   SI, $0x03
-	JL     twos
+	JL     threeRest
 	CMPQ   SI, $0x04
-	JE     twos
+	JE     threeRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -774,9 +776,8 @@ three:
 	VFMADD231PS    Y14, Y15, Y12
 	ADDQ           $+64, DI
 	ADDQ           $+32, R9
-	DECQ           R10
+	DECQ           R11
 	JNZ            three
-	MOVQ           8(AX), DI
 	VADDPS         Y2, Y1, Y1
 	VADDPS         Y4, Y3, Y3
 	VPERM2F128     $0x21, Y3, Y1, Y2
@@ -801,25 +802,27 @@ three:
 	VEXTRACTF128   $0x01, Y1, X2
 	VUNPCKLPS      X2, X1, X3
 	VMOVLPS        X3, (BX)
-	VMOVHPS        X3, (BX)(DI*1)
+	VMOVHPS        X3, (BX)(R10*1)
 	VUNPCKHPS      X2, X1, X3
-	VMOVLPS        X3, (BX)(DI*2)
+	VMOVLPS        X3, (BX)(R10*2)
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	SUBQ           $0x03, SI
 	JMP            threes
 
+threeRest:
 twos:
 	CMPQ   SI, $0x02
-	JL     ones
+	JL     twoRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -852,9 +855,8 @@ two:
 	VFMADD231PS    Y10, Y11, Y8
 	ADDQ           $+64, DI
 	ADDQ           $+32, R9
-	DECQ           R10
+	DECQ           R11
 	JNZ            two
-	MOVQ           8(AX), DI
 	VADDPS         Y2, Y1, Y1
 	VADDPS         Y4, Y3, Y3
 	VPERM2F128     $0x21, Y3, Y1, Y2
@@ -872,21 +874,22 @@ two:
 	VEXTRACTF128   $0x01, Y1, X2
 	VUNPCKLPS      X2, X1, X1
 	VMOVLPS        X1, (BX)
-	VMOVHPS        X1, (BX)(DI*1)
+	VMOVHPS        X1, (BX)(R10*1)
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	SUBQ           $0x02, SI
 	JMP            twos
 
-ones:
+twoRest:
 	TESTQ  SI, SI
 	JZ     next
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -909,9 +912,8 @@ one:
 	VFMADD231PS    Y6, Y5, Y4
 	ADDQ           $+64, DI
 	ADDQ           $+32, R9
-	DECQ           R10
+	DECQ           R11
 	JNZ            one
-	MOVQ           8(AX), DI
 	VADDPS         Y2, Y1, Y1
 	VADDPS         Y4, Y3, Y3
 	VPERM2F128     $0x21, Y3, Y1, Y2
@@ -924,7 +926,7 @@ one:
 	VUNPCKLPS      X2, X1, X1
 	VMOVLPS        X1, (BX)
 	ADDQ           R8, DX
-	ADDQ           DI, BX
+	ADDQ           R10, BX
 	SUBQ           $0x01, SI
 
 next:
@@ -1455,13 +1457,14 @@ valuesAsked:
 
 threes:
 	CMPQ   SI, $0x03
-	JL     twos
+	JL     threeRest
 	CMPQ   SI, $0x04
-	JE     twos
+	JE     threeRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1504,9 +1507,8 @@ three:
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         $+64, DI
 	ADDQ         $+16, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          three
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -1531,25 +1533,27 @@ three:
 	VEXTRACTF128 $0x01, Y0, X1
 	VUNPCKLPS    X1, X0, X2
 	VMOVLPS      X2, (BX)
-	VMOVHPS      X2, (BX)(DI*1)
+	VMOVHPS      X2, (BX)(R10*1)
 	VUNPCKHPS    X1, X0, X2
-	VMOVLPS      X2, (BX)(DI*2)
+	VMOVLPS      X2, (BX)(R10*2)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x03, SI
 	JMP          threes
 
+threeRest:
 twos:
 	CMPQ   SI, $0x02
-	JL     ones
+	JL     twoRest
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1582,9 +1586,8 @@ two:
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         $+64, DI
 	ADDQ         $+16, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          two
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -1602,21 +1605,22 @@ two:
 	VEXTRACTF128 $0x01, Y0, X1
 	VUNPCKLPS    X1, X0, X0
 	VMOVLPS      X0, (BX)
-	VMOVHPS      X0, (BX)(DI*1)
+	VMOVHPS      X0, (BX)(R10*1)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x02, SI
 	JMP          twos
 
-ones:
+twoRest:
 	TESTQ  SI, SI
 	JZ     next
 	MOVQ   24(AX), R8
 	MOVQ   DX, DI
 	MOVQ   32(AX), R9
-	MOVQ   48(AX), R10
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1639,9 +1643,8 @@ one:
 	VFMADD231PS  Y5, Y4, Y3
 	ADDQ         $+64, DI
 	ADDQ         $+16, R9
-	DECQ         R10
+	DECQ         R11
 	JNZ          one
-	MOVQ         8(AX), DI
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VPERM2F128   $0x21, Y2, Y0, Y1
@@ -1654,7 +1657,7 @@ one:
 	VUNPCKLPS    X1, X0, X0
 	VMOVLPS      X0, (BX)
 	ADDQ         R8, DX
-	ADDQ         DI, BX
+	ADDQ         R10, BX
 	SUBQ         $0x01, SI
 
 next:
@@ -2135,6 +2138,255 @@ columns1Rows:
 	JMP          columns1
 
 columns1Done:
+	VZEROUPPER
+	RET
+
+// func dotsF32AVX512(operands *byte)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·dotsF32AVX512(SB), NOSPLIT, $0-8
+	MOVQ operands+0(FP), AX
+	MOVQ 40(AX), CX
+
+pair:
+	CMPQ  64(AX), $0x0a
+	JL    keysAsked
+	MOVQ  32(AX), DX
+	LEAQ  (DX)(CX*8), DX
+	MOVQ  72(AX), BX
+	TESTQ BX, BX
+	JLE   keysAsked
+
+keysAsk:
+	PREFETCHT0 (DX)
+	PREFETCHT0 (DX)(CX*1)
+	ADDQ       $+64, DX
+	SUBQ       $0x40, BX
+	JG         keysAsk
+
+keysAsked:
+	MOVQ  80(AX), DX
+	MOVQ  88(AX), BX
+	LEAQ  (DX)(BX*2), SI
+	MOVQ  SI, 80(AX)
+	MOVQ  96(AX), SI
+	TESTQ SI, SI
+	JLE   valuesAsked
+
+valuesAsk:
+	PREFETCHT0 (DX)
+	PREFETCHT0 (DX)(BX*1)
+	ADDQ       $+64, DX
+	SUBQ       $0x40, SI
+	JG         valuesAsk
+
+valuesAsked:
+	MOVQ 16(AX), DX
+	MOVQ (AX), BX
+	MOVQ 56(AX), SI
+
+fours:
+	CMPQ   SI, $0x04
+	JL     fourRest
+	MOVQ   24(AX), R8
+	LEAQ   (R8)(R8*2), R9
+	MOVQ   DX, DI
+	MOVQ   32(AX), R10
+	MOVQ   8(AX), R11
+	MOVQ   48(AX), R12
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+
+four:
+	VMOVUPS       (R10), Z8
+	VMOVUPS       (R10)(CX*1), Z9
+	VMOVUPS       (DI), Z10
+	VFMADD231PS   Z8, Z10, Z0
+	VFMADD231PS   Z9, Z10, Z1
+	VMOVUPS       (DI)(R8*1), Z10
+	VFMADD231PS   Z8, Z10, Z2
+	VFMADD231PS   Z9, Z10, Z3
+	VMOVUPS       (DI)(R8*2), Z10
+	VFMADD231PS   Z8, Z10, Z4
+	VFMADD231PS   Z9, Z10, Z5
+	VMOVUPS       (DI)(R9*1), Z10
+	VFMADD231PS   Z8, Z10, Z6
+	VFMADD231PS   Z9, Z10, Z7
+	ADDQ          $+64, DI
+	ADDQ          $+64, R10
+	DECQ          R12
+	JNZ           four
+	VSHUFF32X4    $0x44, Z1, Z0, Z8
+	VSHUFF32X4    $0xee, Z1, Z0, Z9
+	VADDPS        Z9, Z8, Z9
+	VSHUFF32X4    $0x88, Z9, Z9, Z8
+	VSHUFF32X4    $0xdd, Z9, Z9, Z9
+	VADDPS        Y9, Y8, Y8
+	VSHUFF32X4    $0x44, Z3, Z2, Z9
+	VSHUFF32X4    $0xee, Z3, Z2, Z10
+	VADDPS        Z10, Z9, Z10
+	VSHUFF32X4    $0x88, Z10, Z10, Z9
+	VSHUFF32X4    $0xdd, Z10, Z10, Z10
+	VADDPS        Y10, Y9, Y9
+	VSHUFPS       $0x4e, Y9, Y8, Y10
+	VSHUFPS       $0xe4, Y9, Y8, Y8
+	VADDPS        Y10, Y8, Y9
+	VSHUFPS       $0x88, Y9, Y9, Y8
+	VSHUFPS       $0xdd, Y9, Y9, Y10
+	VADDPS        Y10, Y8, Y9
+	VEXTRACTF32X4 $0x01, Y9, X8
+	VUNPCKLPS     X8, X9, X8
+	VMOVLPS       X8, (BX)
+	VMOVHPS       X8, (BX)(R11*1)
+	LEAQ          (BX)(R11*2), DI
+	VSHUFF32X4    $0x44, Z5, Z4, Z8
+	VSHUFF32X4    $0xee, Z5, Z4, Z9
+	VADDPS        Z9, Z8, Z9
+	VSHUFF32X4    $0x88, Z9, Z9, Z8
+	VSHUFF32X4    $0xdd, Z9, Z9, Z9
+	VADDPS        Y9, Y8, Y8
+	VSHUFF32X4    $0x44, Z7, Z6, Z9
+	VSHUFF32X4    $0xee, Z7, Z6, Z10
+	VADDPS        Z10, Z9, Z10
+	VSHUFF32X4    $0x88, Z10, Z10, Z9
+	VSHUFF32X4    $0xdd, Z10, Z10, Z10
+	VADDPS        Y10, Y9, Y9
+	VSHUFPS       $0x4e, Y9, Y8, Y10
+	VSHUFPS       $0xe4, Y9, Y8, Y8
+	VADDPS        Y10, Y8, Y9
+	VSHUFPS       $0x88, Y9, Y9, Y8
+	VSHUFPS       $0xdd, Y9, Y9, Y10
+	VADDPS        Y10, Y8, Y9
+	VEXTRACTF32X4 $0x01, Y9, X8
+	VUNPCKLPS     X8, X9, X8
+	VMOVLPS       X8, (DI)
+	VMOVHPS       X8, (DI)(R11*1)
+	ADDQ          R8, DX
+	ADDQ          R11, BX
+	ADDQ          R8, DX
+	ADDQ          R11, BX
+	ADDQ          R8, DX
+	ADDQ          R11, BX
+	ADDQ          R8, DX
+	ADDQ          R11, BX
+	SUBQ          $0x04, SI
+	JMP           fours
+
+fourRest:
+twos:
+	CMPQ   SI, $0x02
+	JL     twoRest
+	MOVQ   24(AX), R8
+	MOVQ   DX, DI
+	MOVQ   32(AX), R9
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
+	VPXORQ Z11, Z11, Z11
+	VPXORQ Z12, Z12, Z12
+	VPXORQ Z13, Z13, Z13
+	VPXORQ Z14, Z14, Z14
+
+two:
+	VMOVUPS       (R9), Z8
+	VMOVUPS       (R9)(CX*1), Z9
+	VMOVUPS       (DI), Z10
+	VFMADD231PS   Z8, Z10, Z11
+	VFMADD231PS   Z9, Z10, Z12
+	VMOVUPS       (DI)(R8*1), Z10
+	VFMADD231PS   Z8, Z10, Z13
+	VFMADD231PS   Z9, Z10, Z14
+	ADDQ          $+64, DI
+	ADDQ          $+64, R9
+	DECQ          R11
+	JNZ           two
+	VSHUFF32X4    $0x44, Z12, Z11, Z8
+	VSHUFF32X4    $0xee, Z12, Z11, Z9
+	VADDPS        Z9, Z8, Z9
+	VSHUFF32X4    $0x88, Z9, Z9, Z8
+	VSHUFF32X4    $0xdd, Z9, Z9, Z9
+	VADDPS        Y9, Y8, Y8
+	VSHUFF32X4    $0x44, Z14, Z13, Z9
+	VSHUFF32X4    $0xee, Z14, Z13, Z10
+	VADDPS        Z10, Z9, Z10
+	VSHUFF32X4    $0x88, Z10, Z10, Z9
+	VSHUFF32X4    $0xdd, Z10, Z10, Z10
+	VADDPS        Y10, Y9, Y9
+	VSHUFPS       $0x4e, Y9, Y8, Y10
+	VSHUFPS       $0xe4, Y9, Y8, Y8
+	VADDPS        Y10, Y8, Y9
+	VSHUFPS       $0x88, Y9, Y9, Y8
+	VSHUFPS       $0xdd, Y9, Y9, Y10
+	VADDPS        Y10, Y8, Y9
+	VEXTRACTF32X4 $0x01, Y9, X8
+	VUNPCKLPS     X8, X9, X8
+	VMOVLPS       X8, (BX)
+	VMOVHPS       X8, (BX)(R10*1)
+	ADDQ          R8, DX
+	ADDQ          R10, BX
+	ADDQ          R8, DX
+	ADDQ          R10, BX
+	SUBQ          $0x02, SI
+	JMP           twos
+
+twoRest:
+	TESTQ  SI, SI
+	JZ     next
+	MOVQ   24(AX), R8
+	MOVQ   DX, DI
+	MOVQ   32(AX), R9
+	MOVQ   8(AX), R10
+	MOVQ   48(AX), R11
+	VPXORQ Z15, Z15, Z15
+	VPXORQ Z16, Z16, Z16
+
+one:
+	VMOVUPS       (R9), Z8
+	VMOVUPS       (R9)(CX*1), Z9
+	VMOVUPS       (DI), Z10
+	VFMADD231PS   Z8, Z10, Z15
+	VFMADD231PS   Z9, Z10, Z16
+	ADDQ          $+64, DI
+	ADDQ          $+64, R9
+	DECQ          R11
+	JNZ           one
+	VSHUFF32X4    $0x44, Z16, Z15, Z8
+	VSHUFF32X4    $0xee, Z16, Z15, Z9
+	VADDPS        Z9, Z8, Z9
+	VSHUFF32X4    $0x88, Z9, Z9, Z8
+	VSHUFF32X4    $0xdd, Z9, Z9, Z9
+	VADDPS        Y9, Y8, Y8
+	VSHUFPS       $0x4e, Y8, Y8, Y9
+	VSHUFPS       $0xe4, Y8, Y8, Y8
+	VADDPS        Y9, Y8, Y9
+	VSHUFPS       $0x88, Y9, Y9, Y8
+	VSHUFPS       $0xdd, Y9, Y9, Y9
+	VADDPS        Y9, Y8, Y9
+	VEXTRACTF32X4 $0x01, Y9, X8
+	VUNPCKLPS     X8, X9, X8
+	VMOVLPS       X8, (BX)
+	ADDQ          R8, DX
+	ADDQ          R10, BX
+	SUBQ          $0x01, SI
+
+next:
+	ADDQ $0x08, (AX)
+	ADDQ CX, 32(AX)
+	ADDQ CX, 32(AX)
+	SUBQ $0x02, 64(AX)
+	JZ   done
+	CMPQ 64(AX), $0x01
+	JNE  pair
+	SUBQ $0x04, (AX)
+	SUBQ CX, 32(AX)
+	INCQ 64(AX)
+	JMP  pair
+
+done:
 	VZEROUPPER
 	RET
 

@@ -100,6 +100,8 @@ func (o *dotOperands) call(f Format) {
 	switch {
 	case f == F32 && alone:
 		dots1F32(p)
+	case f == F32 && wide:
+		dotsF32AVX512(p)
 	case f == F32:
 		dotsF32(p)
 	case f == BF16 && alone:

@@ -30,13 +30,64 @@ func (o dotOperands) load(name string) Register {
 // dots writes the dot products of several queries with keys, two keys at a time: these are read
 // from memory once, and stay in the first-level cache while the queries go by in threes and twos.
 func dots(f cached) {
-	name := "dots" + f.name()
+	dotPairs("dots"+f.name(), func() { f.begin(true) }, []int{3, 2, 1}, func(tile dotTile) {
+		acc := sums(tile.x.rows, 2)
+		dotLoop(tile.label, f, acc, tile.x, tile.keys, tile.blocks)
+		storePairs(reduceTile(acc), tile.dst)
+	})
+}
+
+// dotsWide is dots of F32 with sixteen lanes to a register: four queries hide the latency of the
+// additions. (BF16 is bound by decoding, and is as fast without.)
+func dotsWide() {
+	dotPairs("dotsF32AVX512", func() {}, []int{4, 2, 1}, func(tile dotTile) {
+		acc := make([][2]VecVirtual, tile.x.rows)
+		for t := range acc {
+			for k := range acc[t] {
+				acc[t][k] = ZMM()
+				VPXORQ(acc[t][k], acc[t][k], acc[t][k])
+			}
+		}
+		Label(tile.label)
+		a, b := loadF32Wide(tile.keys.at(0, 0)), loadF32Wide(tile.keys.at(1, 0))
+		for t := range acc {
+			q := ZMM()
+			VMOVUPS(tile.x.at(t, 0), q)
+			VFMADD231PS(a, q, acc[t][0])
+			VFMADD231PS(b, q, acc[t][1])
+		}
+		tile.x.move(wideBytes)
+		tile.keys.move(wideBytes)
+		DECQ(tile.blocks)
+		JNZ(LabelRef(tile.label))
+		for t := 0; t < len(acc); t += 2 {
+			dst := tile.dst
+			if t > 0 {
+				dst.base = GP64()
+				LEAQ(Mem{Base: tile.dst.base, Index: tile.dst.stride, Scale: 2}, dst.base)
+			}
+			reduceWide(acc[t:min(t+2, len(acc))], dst)
+		}
+	})
+}
+
+// dotTile is some queries times two keys.
+type dotTile struct {
+	label   string
+	x, keys pointers // used up
+	blocks  Register // used up
+	dst     pointers
+}
+
+// dotPairs writes a kernel that goes over keys by twos, and for each two over queries by so many, in
+// descending order.
+func dotPairs(name string, begin func(), sizes []int, write func(dotTile)) {
 	TEXT(name, NOSPLIT, "func(operands *byte)")
 	Pragma("noescape")
 	Doc(name+" computes the dot products of queries and at least two keys, of at least one block:",
 		"see type dotOperands. It uses up the operands.")
 	o := dotOperands{Load(Param("operands"), GP64())}
-	f.begin(true)
+	begin()
 	stride := o.load("keyStride")
 
 	Label("pair")
@@ -45,31 +96,34 @@ func dots(f cached) {
 	q, scores, left := o.load("q"), o.load("scores"), o.load("queries")
 	tile := func(label string, queries int) {
 		x := pointers{rows: queries, base: GP64(), stride: o.load("qStride")}
+		if queries > 3 {
+			x.stride3 = GP64()
+			LEAQ(Mem{Base: x.stride, Index: x.stride, Scale: 2}, x.stride3)
+		}
 		MOVQ(q, x.base)
 		keys := pointers{rows: 2, base: o.load("keys"), stride: stride}
-		acc := sums(queries, 2)
-		dotLoop(label, f, acc, x, keys, o.load("blocks"))
 		dst := pointers{rows: queries, base: scores, stride: o.load("scoreStride")}
-		storePairs(reduceTile(acc), dst)
+		write(dotTile{label, x, keys, o.load("blocks"), dst})
 		for range queries {
 			ADDQ(x.stride, q)
 			ADDQ(dst.stride, scores)
 		}
 		SUBQ(Imm(uint64(queries)), left)
 	}
-	Label("threes")
-	CMPQ(left, Imm(3))
-	JL(LabelRef("twos"))
-	CMPQ(left, Imm(4)) // two twos are better than three and one
-	JE(LabelRef("twos"))
-	tile("three", 3)
-	JMP(LabelRef("threes"))
-	Label("twos")
-	CMPQ(left, Imm(2))
-	JL(LabelRef("ones"))
-	tile("two", 2)
-	JMP(LabelRef("twos"))
-	Label("ones")
+	names := map[int]string{4: "four", 3: "three", 2: "two", 1: "one"}
+	for _, n := range sizes[:len(sizes)-1] {
+		rest := names[n] + "Rest"
+		Label(names[n] + "s")
+		CMPQ(left, Imm(uint64(n)))
+		JL(LabelRef(rest))
+		if n == 3 {
+			CMPQ(left, Imm(4)) // two twos are better than three and one
+			JE(LabelRef(rest))
+		}
+		tile(names[n], n)
+		JMP(LabelRef(names[n] + "s"))
+		Label(rest)
+	}
 	TESTQ(left, left)
 	JZ(LabelRef("next"))
 	tile("one", 1)

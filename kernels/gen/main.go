@@ -71,6 +71,7 @@ func attend() {
 		values(f, 2, 4, 1)
 		values(f, 1, 8, 1)
 	}
+	dotsWide()
 	valuesWide("F32", 4, loadF32Wide)
 	valuesWide("BF16", 2, loadBF16Wide)
 	widen(i8{})

@@ -73,6 +73,45 @@ func reduceKeys(acc [][2]VecVirtual) Op {
 	return high
 }
 
+// reduceWide reduces up to two queries' sums with two keys, in registers of sixteen lanes, and stores
+// both sums of a query side by side. None of its instructions is confined to the first registers.
+func reduceWide(acc [][2]VecVirtual, at pointers) {
+	var fours [2]VecVirtual
+	for t := range acc {
+		fours[t] = fold4Wide(acc[t][0], acc[t][1])
+	}
+	if len(acc) == 1 {
+		fours[1] = fours[0]
+	}
+	low, high, sums := YMM(), YMM(), YMM()
+	VSHUFPS(U8(0x4e), fours[1], fours[0], high)
+	VSHUFPS(U8(0xe4), fours[1], fours[0], low)
+	VADDPS(high, low, sums) // ... + lane l+2
+	VSHUFPS(U8(0x88), sums, sums, low)
+	VSHUFPS(U8(0xdd), sums, sums, high)
+	VADDPS(high, low, sums) // ... + lane l+1
+	second, pairs := XMM(), XMM()
+	VEXTRACTF32X4(U8(1), sums, second)
+	VUNPCKLPS(second, sums.AsX(), pairs)
+	VMOVLPS(pairs, at.at(0, 0))
+	if len(acc) > 1 {
+		VMOVHPS(pairs, at.at(1, 0))
+	}
+}
+
+// fold4Wide is fold4 of sums in registers of sixteen lanes.
+func fold4Wide(a, b VecVirtual) VecVirtual {
+	low, high, sums := ZMM(), ZMM(), ZMM()
+	VSHUFF32X4(U8(0x44), b, a, low)
+	VSHUFF32X4(U8(0xee), b, a, high)
+	VADDPS(high, low, sums) // lane l+8: eight lanes of the first, eight of the second
+	VSHUFF32X4(U8(0x88), sums, sums, low)
+	VSHUFF32X4(U8(0xdd), sums, sums, high)
+	four := YMM()
+	VADDPS(high.AsY(), low.AsY(), four)
+	return four
+}
+
 // reduceTiles writes the reduction of a panel's lanes.
 func reduceTiles() {
 	TEXT("reduceTileAVX2", NOSPLIT, "func(dst *float32, dstStride int, lanes *float32, tokens int)")
