@@ -22,6 +22,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/openai"
 	"github.com/conclave-serve/conclave/internal/border"
 	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/obs"
 	"github.com/conclave-serve/conclave/internal/safetensors"
@@ -99,6 +100,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Threads is the number of cores to compute on; default all.
 	Threads int
+	// Pin says whether these are bound to processors; default host.PinAuto.
+	Pin host.Pin
 	// Access says who may use the API; default everybody. RequestTimeout bounds
 	// how long a completion may take, MaxBody a request's body in bytes; defaults
 	// none and 32 MiB.
@@ -396,7 +399,15 @@ func (c *Coordinator) leave() {
 
 // load reads the weights and builds the engine on them.
 func (c *Coordinator) load(ctx context.Context) (err error) {
-	c.pool = kernels.NewPool(c.cfg.Threads)
+	place, err := host.Place(c.cfg.Pin, c.cfg.Threads)
+	if err != nil {
+		return err
+	}
+	c.log.Debug("threads placed",
+		"threads", c.cfg.Threads, "bound", place.Bound(), "nodes", place.Nodes())
+	c.pool = kernels.NewPoolWith(kernels.PoolConfig{
+		Threads: c.cfg.Threads, Bind: place.Bind(), Nodes: place.Nodes(),
+	})
 	c.dispatcher, err = dispatch.New(dispatch.Config{
 		Model: c.fingerprint, Experts: expertCounts(c.spec), Hidden: c.spec.Hidden, Format: c.cfg.Wire,
 		ExpertBytes: c.expertBytes(), CallTimeout: c.cfg.CallTimeout,
@@ -438,6 +449,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		MicroBatches: c.cfg.MicroBatches, Draft: c.cfg.DraftTokens, Pool: c.pool,
 		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})
+	c.log.Debug("weights and cache are in memory", "huge_page_bytes", host.HugeBytes())
 	return err
 }
 

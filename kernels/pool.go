@@ -14,25 +14,37 @@ type Job interface{ Do(item, thread int) }
 // spin for a moment after a job and then park. It is used by one caller at a time.
 type Pool struct {
 	threads int
-	spins   int
+	spins   bool
+	homes   []int // the node of each thread
 	helpers []helper
 	running sync.WaitGroup
 	closed  atomic.Bool
 
 	// The current job. Written by Run while no item is unfinished; read by whoever has claimed an
 	// item, which Run waits for.
-	job   Job
-	items int64
+	job      Job
+	items    int64
+	segments Segmented // the job, if that matters
 
-	_         [64]byte     // the counters below are written by every thread
-	unclaimed atomic.Int64 // items that nobody has claimed; the next is items - unclaimed
-	_         [56]byte
-	done      atomic.Int64 // items finished
-	waiting   atomic.Bool  // the caller is parked, or about to, on finished
-	finished  chan struct{}
+	nodes    []node // what is left to claim
+	_        [64]byte
+	done     atomic.Int64 // items finished; written by every thread
+	waiting  atomic.Bool  // the caller is parked, or about to, on finished
+	finished chan struct{}
 
 	product  product  // the MatMul in progress
 	products products // the MatMulAll in progress
+}
+
+// PoolConfig is what a pool is made of.
+type PoolConfig struct {
+	Threads int // the caller of Run included; at least 1
+	// Bind, if set, is called with the number of each thread but 0 by that thread, which then stays
+	// one thread of the system. Thread 0 is whoever calls Run, and floats.
+	Bind func(thread int)
+	// Nodes, if set, is the memory node of each thread, from 0 without gaps. A thread does its own
+	// node's share of a job's items before it helps others.
+	Nodes []int
 }
 
 // helper is where one goroutine parks.
@@ -42,25 +54,32 @@ type helper struct {
 	_      [48]byte
 }
 
-// spins is how often a thread looks for news before it parks: a few microseconds, which is what
-// waking it would cost. Longer would take the processor from others for nothing.
-const spins = 4000
-
 // NewPool starts threads-1 goroutines; the caller of Run is the last thread. Close ends them.
-func NewPool(threads int) *Pool {
-	threads = max(threads, 1)
+func NewPool(threads int) *Pool { return NewPoolWith(PoolConfig{Threads: threads}) }
+
+// NewPoolWith is NewPool for threads that are bound to processors or belong to memory nodes.
+func NewPoolWith(cfg PoolConfig) *Pool {
+	threads := max(cfg.Threads, 1)
 	p := &Pool{
 		threads:  threads,
+		spins:    runtime.GOMAXPROCS(0) > 1,
+		homes:    make([]int, threads),
 		helpers:  make([]helper, threads-1),
 		finished: make(chan struct{}, 1),
 	}
-	if runtime.GOMAXPROCS(0) > 1 {
-		p.spins = spins
+	if cfg.Nodes != nil && len(cfg.Nodes) != threads {
+		panic("kernels: a pool needs the node of each thread")
 	}
+	nodes := 1
+	for i := range cfg.Nodes {
+		p.homes[i] = cfg.Nodes[i]
+		nodes = max(nodes, cfg.Nodes[i]+1)
+	}
+	p.nodes = make([]node, nodes)
 	p.running.Add(len(p.helpers))
 	for i := range p.helpers {
 		p.helpers[i].wake = make(chan struct{}, 1)
-		go p.help(i)
+		go p.help(i, cfg.Bind)
 	}
 	return p
 }
@@ -69,7 +88,7 @@ func NewPool(threads int) *Pool {
 func (p *Pool) Threads() int { return p.threads }
 
 // Run calls j.Do for every item from 0 to items-1 and returns when all are done. Items are claimed
-// in ascending order. It must not be called from within a job of the same pool.
+// in ascending order, each node's share by itself. It must not be called from within a job of the same pool.
 func (p *Pool) Run(items int, j Job) {
 	if p.threads == 1 || items <= 1 {
 		for item := range items {
@@ -79,7 +98,7 @@ func (p *Pool) Run(items int, j Job) {
 	}
 	p.job, p.items = j, int64(items)
 	p.done.Store(0)
-	p.unclaimed.Store(int64(items))
+	p.deal()
 	for i := range min(items-1, len(p.helpers)) {
 		if h := &p.helpers[i]; h.parked.CompareAndSwap(true, false) {
 			h.wake <- struct{}{}
@@ -87,7 +106,7 @@ func (p *Pool) Run(items int, j Job) {
 	}
 	p.work(0)
 	p.await(int64(items))
-	p.job = nil
+	p.job, p.segments = nil, nil
 }
 
 // Close ends the goroutines and waits for them. It may be called twice, but not during Run.
@@ -104,16 +123,29 @@ func (p *Pool) Close() {
 // work claims and does items until none is left. A goroutine that comes late may find the next job
 // already here: it claims from that, since job and items are read after the claim.
 func (p *Pool) work(thread int) {
+	home := p.homes[thread]
+	for i := range p.nodes {
+		k := home + i
+		if k >= len(p.nodes) {
+			k -= len(p.nodes)
+		}
+		p.workFor(k, thread)
+	}
+}
+
+// workFor does items of a node's share until none is left of it.
+func (p *Pool) workFor(k, thread int) {
+	n := &p.nodes[k]
 	for {
-		left := p.unclaimed.Load()
+		left := n.unclaimed.Load()
 		if left == 0 {
 			return
 		}
-		if !p.unclaimed.CompareAndSwap(left, left-1) {
+		if !n.unclaimed.CompareAndSwap(left, left-1) {
 			continue
 		}
 		items := p.items
-		p.job.Do(int(items-left), thread)
+		p.job.Do(int(p.item(k, left)), thread)
 		if p.done.Add(1) == items && p.waiting.CompareAndSwap(true, false) {
 			p.finished <- struct{}{}
 		}
@@ -123,7 +155,7 @@ func (p *Pool) work(thread int) {
 // await returns when all items are done. A signal may be left over from the previous job, whose
 // last thread was delayed between counting its item and looking at waiting; hence the loop.
 func (p *Pool) await(items int64) {
-	for range p.spins {
+	for s := p.spin(); s.more(); {
 		if p.done.Load() == items {
 			return
 		}
@@ -137,8 +169,12 @@ func (p *Pool) await(items int64) {
 }
 
 // help is one goroutine of the pool.
-func (p *Pool) help(i int) {
+func (p *Pool) help(i int, bind func(thread int)) {
 	defer p.running.Done()
+	if bind != nil {
+		runtime.LockOSThread() // never unlocked: a bound thread ends with the goroutine
+		bind(i + 1)
+	}
 	h := &p.helpers[i]
 	for !p.closed.Load() {
 		p.work(i + 1)
@@ -148,13 +184,13 @@ func (p *Pool) help(i int) {
 
 // pause returns when there may be work, or the pool was closed.
 func (p *Pool) pause(h *helper) {
-	for range p.spins {
-		if p.unclaimed.Load() > 0 || p.closed.Load() {
+	for s := p.spin(); s.more(); {
+		if p.pending() || p.closed.Load() {
 			return
 		}
 	}
 	h.parked.Store(true)
-	if p.unclaimed.Load() > 0 || p.closed.Load() {
+	if p.pending() || p.closed.Load() {
 		if h.parked.CompareAndSwap(true, false) {
 			return
 		}

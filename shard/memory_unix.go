@@ -7,6 +7,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/conclave-serve/conclave/internal/host"
 )
 
 // memory is outside the Go heap: the garbage collector neither scans nor counts it. It is unmapped
@@ -22,6 +24,7 @@ func newMemory(bytes int) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes: %w", bytes, err)
 	}
+	host.Huge(data)
 	m := &memory{data}
 	runtime.AddCleanup(m, func(data []byte) {
 		_ = unix.Munmap(data) // it was mapped as a whole

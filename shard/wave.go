@@ -190,6 +190,11 @@ func (w *gathering) Do(item, _ int) {
 // gating is the job of the first halves: an item is a tile of act(Gate x, Up x).
 type gating Work
 
+// Segments and End make each expert's tiles a segment of the job: a memory node then
+// takes the same rows of an expert whichever others are asked with it.
+func (w *gating) Segments() int { return len(w.wave) }
+func (w *gating) End(i int) int { return w.wave[i].gating.end }
+
 func (w *gating) Do(item, thread int) {
 	i, from := find(w.wave, item, func(p *part) int { return p.gating.end })
 	p := &w.wave[i]
@@ -206,6 +211,10 @@ func (w *gating) Do(item, thread int) {
 
 // scaling is the job of the second halves: an item is a tile of g * Down middle.
 type scaling Work
+
+// Segments and End are as those of gating.
+func (w *scaling) Segments() int { return len(w.wave) }
+func (w *scaling) End(i int) int { return w.wave[i].down.end }
 
 func (w *scaling) Do(item, thread int) {
 	i, from := find(w.wave, item, func(p *part) int { return p.down.end })

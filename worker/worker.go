@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/kernels"
@@ -49,6 +50,8 @@ type Config struct {
 	Capacity int64
 	// Threads is the number of cores to compute on; default all.
 	Threads int
+	// Pin says whether these are bound to processors; default host.PinAuto.
+	Pin host.Pin
 	// MaxMessage bounds requests and replies; default 256 MB.
 	MaxMessage int
 	// DrainTimeout bounds how long a stopping worker waits for others to take
@@ -151,7 +154,9 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 		}
 	}
 	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, cfg.Quant)
-	w.pool = kernels.NewPool(cfg.Threads)
+	if w.pool, err = newPool(cfg, w.log); err != nil {
+		return nil, err
+	}
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
 	w.server.log = w.log
 	w.offer = w.server.offerWeights(w.checkpoint)
@@ -160,6 +165,17 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	}
 	w.meetPeers()
 	return w, nil
+}
+
+func newPool(cfg Config, log *slog.Logger) (*kernels.Pool, error) {
+	place, err := host.Place(cfg.Pin, cfg.Threads)
+	if err != nil {
+		return nil, err
+	}
+	log.Debug("threads placed", "threads", cfg.Threads, "bound", place.Bound(), "nodes", place.Nodes())
+	return kernels.NewPoolWith(kernels.PoolConfig{
+		Threads: cfg.Threads, Bind: place.Bind(), Nodes: place.Nodes(),
+	}), nil
 }
 
 func (w *Worker) release() {

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator"
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/chat"
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/shard"
@@ -73,6 +74,7 @@ type coordinatorCommand struct {
 	Listen     string    `help:"Address of the HTTP API." default:":8080"`
 	MinWorkers int       `help:"Workers that the first placement waits for." default:"1"`
 	Threads    int       `help:"Cores to compute on; 0: all." default:"0"`
+	Pin        string    `help:"Bind threads to processors: on, off, or auto: only if this process was given processors of its own and fills them." enum:"auto,on,off" default:"auto"`
 }
 
 // Validate implements kong's check of the command line.
@@ -110,7 +112,7 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,
 		NoLastResort: !f.LastResort, RebalanceEvery: f.Rebalance,
 		MinWorkers: f.MinWorkers,
-		Threads:    f.Threads, Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
+		Threads:    f.Threads, Pin: host.Pin(f.Pin), Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),
 		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),
 		Version:  version(),

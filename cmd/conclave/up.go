@@ -116,6 +116,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--last-resort=" + strconv.FormatBool(f.LastResort),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
+		"--pin", "off", // as workers
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
 	}, slices.Concat(f.quantArgs(), f.args(), f.traceArgs(), f.hubArgs())...)
 }
@@ -124,12 +125,13 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 const stopMargin = 5 * time.Second
 
 // workerArgs divides the cores among the workers: they compute at the same
-// time, the coordinator before and after them.
+// time, the coordinator before and after them. They share the processors, so that
+// none binds its threads: two processes would choose the same ones.
 func (f *upCommand) workerArgs(dir string) []string {
 	threads := max(1, runtime.NumCPU()/f.Workers)
 	return append([]string{
 		"--model", dir, "--listen", "127.0.0.1:0", "--threads", strconv.Itoa(threads),
-		"--drain-timeout", f.DrainTimeout.String(),
+		"--drain-timeout", f.DrainTimeout.String(), "--pin", "off",
 	}, slices.Concat(f.expertsArgs(), f.hubArgs())...)
 }
 

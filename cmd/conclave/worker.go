@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/shard"
 	"github.com/conclave-serve/conclave/worker"
 )
@@ -21,6 +22,7 @@ type workerCommand struct {
 	Zone          string        `help:"Failure domain, such as a rack."`
 	Memory        byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
 	Threads       int           `help:"Cores to compute on; 0: all." default:"0"`
+	Pin           string        `help:"Bind threads to processors: on, off, or auto: only if this process was given processors of its own and fills them." enum:"auto,on,off" default:"auto"`
 	MaxMessage    byteSize      `help:"Largest request or reply." default:"256MiB"`
 	FetchFrom     string        `help:"Whom to ask first for experts of a model at a URL: peers that hold them, or only the origin." enum:"peers,origin" default:"peers"`
 	DrainTimeout  time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`
@@ -54,7 +56,7 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 		Listen: f.Listen, Advertise: f.Advertise, MetricsListen: f.MetricsListen,
 		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone,
 		Quant: shard.Quant(f.ExpertsQuant), Capacity: int64(f.Memory),
-		Threads: f.Threads, MaxMessage: int(f.MaxMessage),
+		Threads: f.Threads, Pin: host.Pin(f.Pin), MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})
 	if err != nil {

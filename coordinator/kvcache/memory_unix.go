@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/conclave-serve/conclave/internal/host"
 )
 
 // allocate maps zeroed memory outside the Go heap: what is untouched costs
@@ -17,6 +19,7 @@ func allocate(bytes, floats int64) ([]byte, []float32, func() error, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	host.Huge(raw)
 	var values []float32
 	if floats > 0 {
 		values = unsafe.Slice((*float32)(unsafe.Pointer(&raw[begin])), floats)
