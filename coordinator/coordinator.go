@@ -449,7 +449,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		MicroBatches: c.cfg.MicroBatches, Draft: c.cfg.DraftTokens, Pool: c.pool,
 		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})
-	c.log.Debug("weights and cache are in memory", "huge_page_bytes", host.HugeBytes())
+	c.log.Debug("weights loaded", "huge_page_bytes", host.HugeBytes())
 	return err
 }
 

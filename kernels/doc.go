@@ -20,6 +20,7 @@
 //   - Weights, keys and values are read in place, at any alignment, and never beyond the row.
 //   - A matrix's Owner is reachable while a function of the package works with the matrix.
 //   - Nothing here allocates, except what makes something New.
+//   - Bits do not depend on a pool's threads, nor on the memory nodes they belong to.
 //   - Wrong lengths are the caller's bug and panic with a constant message.
 //
 // A product on all threads:

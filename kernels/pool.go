@@ -88,7 +88,8 @@ func NewPoolWith(cfg PoolConfig) *Pool {
 func (p *Pool) Threads() int { return p.threads }
 
 // Run calls j.Do for every item from 0 to items-1 and returns when all are done. Items are claimed
-// in ascending order, each node's share by itself. It must not be called from within a job of the same pool.
+// in ascending order, each memory node's share by itself. It must not be called from within a job
+// of the same pool.
 func (p *Pool) Run(items int, j Job) {
 	if p.threads == 1 || items <= 1 {
 		for item := range items {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/membership"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/model"
@@ -197,6 +198,7 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes,
 		"held_bytes", w.store.Bytes(),
 		"origin_bytes", origin-fromOrigin, "peer_bytes", peers-fromPeers)
+	w.log.Debug("weights loaded", "huge_page_bytes", host.HugeBytes())
 	return nil
 }
 
