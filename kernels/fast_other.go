@@ -5,18 +5,23 @@ package kernels
 // fastPath is false where there is no assembly: the plain twin serves.
 const fastPath = false
 
+// fastPanels is false where there are no panels of packed activations.
+const fastPanels = false
+
 // Features names the path in use.
 func Features() string { return "generic" }
 
 const unreachable = "kernels: no fast path on this architecture"
 
-func dotFast(_, _ []float32) float32                         { panic(unreachable) }
-func decodeFast(_ []float32, _ *Matrix, _, _, _ int)         { panic(unreachable) }
-func addWeightedFast(_, _, _ []float32, _ int)               { panic(unreachable) }
-func mulRowsFast(_, _ []float32, _ int, _ *Matrix, _, _ int) { panic(unreachable) }
-func errorQ4Fast(_ *[quantGroup]float32, _ float32) float32  { panic(unreachable) }
-func multiplyAddsFast(_ int) int                             { panic(unreachable) }
-func readFast(_ []byte, _, _ int)                            { panic(unreachable) }
+func dotFast(_, _ []float32) float32                               { panic(unreachable) }
+func decodeFast(_ []float32, _ *Matrix, _, _, _ int)               { panic(unreachable) }
+func addWeightedFast(_, _, _ []float32, _ int)                     { panic(unreachable) }
+func mulRowsFast(_, _ []float32, _ int, _ *Matrix, _, _ int)       { panic(unreachable) }
+func copyBlocksFast(_ *float32, _ int, _ *float32, _ int)          { panic(unreachable) }
+func mulPackedFast(_, _ []float32, _ int, _ *Matrix, _, _ int) int { panic(unreachable) }
+func errorQ4Fast(_ *[quantGroup]float32, _ float32) float32        { panic(unreachable) }
+func multiplyAddsFast(_ int) int                                   { panic(unreachable) }
+func readFast(_ []byte, _, _ int)                                  { panic(unreachable) }
 
 func dotCachedFast(_, _ []float32, _, _ *Cached, _, _ int, _ []float32) { panic(unreachable) }
 func addCachedFast(_, _ []float32, _ *Cached, _ int, _ []float32)       { panic(unreachable) }

@@ -10,10 +10,23 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	p.product = newProduct(dst, x, n, w)
-	p.Run(p.product.tiles(), &p.product)
-	p.product = product{}
+	m := &p.product
+	m.product, m.x = newProduct(dst, x, n, w, Packs(n) && w.Cols > 0), x
+	p.pack(m)
+	p.Run(m.tiles(), &m.product)
+	p.product = packing{}
 	runtime.KeepAlive(w.Owner)
+}
+
+// pack packs the activations of a product that reads them packed.
+func (p *Pool) pack(m *packing) {
+	if !m.packed {
+		return
+	}
+	m.share(p.threads)
+	p.packed = sizedFloats(p.packed, m.n*Packing{1, m.w.Cols}.Len())
+	m.product.x = p.packed
+	p.Run(m.items(), m)
 }
 
 // Mul is MatMul on the calling thread alone, for use inside a Job.
@@ -22,7 +35,7 @@ func Mul(dst, x []float32, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	m := newProduct(dst, x, n, w)
+	m := newProduct(dst, x, n, w, false)
 	for item := range m.tiles() {
 		m.Do(item, 0)
 	}
@@ -36,6 +49,9 @@ func checkMatMul(dst, x []float32, n int, w Matrix) {
 	}
 }
 
+// Packed products are cut into this many tiles for each thread, if they are small.
+const tilesPerThread = 6
+
 const (
 	// A tile is the work of one item of the pool, at most some 50 µs of one thread: short enough
 	// that threads finish together, long enough that claiming it costs nothing.
@@ -44,7 +60,12 @@ const (
 	// Rows are read again for every tile of tokens; 48 is a multiple of the register tile and high
 	// enough that reading them again is not what bounds the speed.
 	tileTokens = 48
-	tileRows   = 4 // rows of the register tile for one token
+	// Packed activations are many, and weights are decoded for each tile of them again: at 128 tokens
+	// that is 2 % of the time. They have to stay in a second-level cache.
+	packedTile   = 128
+	packedMACs   = 8 * tileMACs
+	packedCached = 256 << 10 // numbers
+	tileRows     = 4         // rows of the register tile for one token
 	// TileStep is what the rows of a tile are best multiples of: those decoded at once for many
 	// tokens. With fewer, activations would be read more often from the second-level cache.
 	TileStep = 2 * tileRows
@@ -53,41 +74,83 @@ const (
 // TileSize returns into how many tokens and rows the product of n > 0 tokens with a matrix is best
 // cut, one such tile being what a thread does at a time. Tiles of tokens are as even as can be. It
 // affects speed, never a result.
-func TileSize(n, cols int) (tokens, rows int) {
-	parts := (n + tileTokens - 1) / tileTokens
-	tokens = (n + parts - 1) / parts
+func TileSize(n, cols int) (tokens, rows int) { return tileSize(n, cols, Packs(n)) }
+
+func tileSize(n, cols int, packed bool) (tokens, rows int) {
 	cols = max(cols, 1)
-	rows = min(tileWeights/cols, tileMACs/(cols*tokens))
+	most, macs := tileTokens, tileMACs
+	if packed {
+		most, macs = min(max(packedCached/cols, tileTokens), packedTile), packedMACs
+	}
+	parts := (n + most - 1) / most
+	tokens = (n + parts - 1) / parts
+	rows = min(tileWeights/cols, macs/(cols*tokens))
 	return tokens, max(rows/TileStep, 1) * TileStep
 }
 
-// product is a MatMul as a Job: items are tiles, the token tiles of one row tile beside each other
-// so that the rows are still cached.
+// product is a MatMul as a Job: items are tiles. The token tiles of one row tile lie beside each
+// other so that the rows are still cached, but for packed activations the other way round: those of
+// one tile of tokens are what fills a cache.
 type product struct {
 	dst, x       []float32
 	w            Matrix
 	n            int
 	tokens, rows int // of one tile
 	tokenTiles   int
+	packed       bool
 }
 
-func newProduct(dst, x []float32, n int, w Matrix) product {
-	tokens, rows := TileSize(n, w.Cols)
+func newProduct(dst, x []float32, n int, w Matrix, packed bool) product {
+	tokens, rows := tileSize(n, w.Cols, packed)
 	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, rows: rows,
-		tokenTiles: (n + tokens - 1) / tokens}
+		tokenTiles: (n + tokens - 1) / tokens, packed: packed}
+}
+
+// share makes tiles small enough that each thread has several.
+func (m *product) share(threads int) {
+	most := m.w.Rows * m.tokenTiles / (tilesPerThread * threads)
+	m.rows = max(min(m.rows, most/TileStep*TileStep), TileStep)
 }
 
 // tiles returns the number of items.
-func (m *product) tiles() int { return m.tokenTiles * ((m.w.Rows + m.rows - 1) / m.rows) }
+func (m *product) tiles() int { return m.tokenTiles * m.rowTiles() }
+
+func (m *product) rowTiles() int { return (m.w.Rows + m.rows - 1) / m.rows }
 
 func (m *product) Do(item, _ int) {
-	t := item % m.tokenTiles * m.tokens
-	lo := item / m.tokenTiles * m.rows
+	t, lo := item%m.tokenTiles*m.tokens, item/m.tokenTiles*m.rows
+	if m.packed {
+		t, lo = item/m.rowTiles()*m.tokens, item%m.rowTiles()*m.rows
+	}
 	hi, tokens := min(lo+m.rows, m.w.Rows), min(m.tokens, m.n-t)
 	dst := m.dst[t*m.w.Rows:]
-	mulRows(dst, m.x[t*m.w.Cols:], tokens, &m.w, lo, hi)
+	if m.packed {
+		mulPacked(dst, m.x[t*Packing{1, m.w.Cols}.Len():], tokens, &m.w, lo, hi)
+	} else {
+		mulRows(dst, m.x[t*m.w.Cols:], tokens, &m.w, lo, hi)
+	}
 	if m.w.Bias != nil {
 		addBias(dst, tokens, m.w.Bias, lo, hi)
+	}
+}
+
+// packing is the job that packs the activations of a product for the next one: items are tiles of
+// tokens.
+type packing struct {
+	product
+	x []float32 // not packed
+}
+
+const packItem = packedTokens
+
+func (p *packing) items() int { return (p.n + packItem - 1) / packItem }
+
+func (p *packing) Do(item, _ int) {
+	cols := p.w.Cols
+	for t := item * packItem; t < min((item+1)*packItem, p.n); t++ {
+		tile := t / p.tokens * p.tokens
+		to := Packing{min(p.tokens, p.n-tile), cols}
+		to.Put(p.product.x[tile*to.padded():], t-tile, 0, p.x[t*cols:][:cols])
 	}
 }
 

@@ -213,7 +213,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	pool := NewPool(2)
 	defer pool.Close()
-	const n, rows, cols = 11, 70, 1000 // with tails of every sort
+	const n, rows, cols = 37, 70, 1000 // with tails of every sort
 	x, dst, weights := draw(r, n*cols, tame), make([]float32, n*rows), draw(r, cols, tame)
 	for _, f := range allFormats {
 		w := drawMatrix(r, f, rows, cols, tame)

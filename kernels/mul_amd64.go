@@ -243,26 +243,20 @@ func decodeQ4AVX512(operands *byte)
 //go:noescape
 func errorQ4AVX2(group *float32, scale float32) float32
 
-// add1x4AVX2 adds the products of 1 tokens and the 4 rows of a panel at w to lanes
-// [1,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add1x4AVX2 adds products of 1 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add1x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add1x4AVX2(operands *byte)
 
-// add2x4AVX2 adds the products of 2 tokens and the 4 rows of a panel at w to lanes
-// [2,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add2x4AVX2 adds products of 2 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add2x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add2x4AVX2(operands *byte)
 
-// add3x4AVX2 adds the products of 3 tokens and the 4 rows of a panel at w to lanes
-// [3,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add3x4AVX2 adds products of 3 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add3x4AVX2(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add3x4AVX2(operands *byte)
 
 // widenF32AVX2 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
 //
@@ -284,33 +278,35 @@ func widenF16AVX2(panel *float32, w *byte, wStride int, rows int, blocks int)
 //go:noescape
 func peakAVX2(n int)
 
-// add1x4AVX512 adds the products of 1 tokens and the 4 rows of a panel at w to lanes
-// [1,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add1x4AVX512 adds products of 1 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add1x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add1x4AVX512(operands *byte)
 
-// add2x4AVX512 adds the products of 2 tokens and the 4 rows of a panel at w to lanes
-// [2,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add2x4AVX512 adds products of 2 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add2x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add2x4AVX512(operands *byte)
 
-// add3x4AVX512 adds the products of 3 tokens and the 4 rows of a panel at w to lanes
-// [3,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add3x4AVX512 adds products of 3 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add3x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add3x4AVX512(operands *byte)
 
-// add4x4AVX512 adds the products of 4 tokens and the 4 rows of a panel at w to lanes
-// [4,4,16]; blocks > 0. For each two it prefetches from two rows ahead.
-// Strides and steps are in bytes.
+// add4x4AVX512 adds products of 4 tokens and 4 rows of a panel to lanes: see type tileOperands.
 //
 //go:noescape
-func add4x4AVX512(lanes *float32, x *float32, xStride int, w *float32, blocks int, ahead *byte, aheadStride int, aheadStep int)
+func add4x4AVX512(operands *byte)
+
+// add5x4AVX512 adds products of 5 tokens and 4 rows of a panel to lanes: see type tileOperands.
+//
+//go:noescape
+func add5x4AVX512(operands *byte)
+
+// add6x4AVX512 adds products of 6 tokens and 4 rows of a panel to lanes: see type tileOperands.
+//
+//go:noescape
+func add6x4AVX512(operands *byte)
 
 // widenF32AVX512 decodes rows > 0 of weights, wStride bytes apart, to a panel; blocks > 0.
 //
@@ -337,6 +333,16 @@ func peakAVX512(n int)
 //
 //go:noescape
 func reduceTileAVX2(dst *float32, dstStride int, lanes *float32, tokens int)
+
+// reduceTileAVX512 is reduceTileAVX2 for registers of 512 bits.
+//
+//go:noescape
+func reduceTileAVX512(dst *float32, dstStride int, lanes *float32, tokens int)
+
+// copyBlocksAVX2 copies blocks > 0 of 16 float32 to where they are step bytes apart.
+//
+//go:noescape
+func copyBlocksAVX2(dst *float32, step int, x *float32, blocks int)
 
 // addWeightedAVX2 computes acc[i] = fma(weights[j], values[j*stride+i], acc[i]) for i < elements,
 // in ascending j < n; n > 0, and stride is in bytes.

@@ -32,8 +32,9 @@ type Pool struct {
 	waiting  atomic.Bool  // the caller is parked, or about to, on finished
 	finished chan struct{}
 
-	product  product  // the MatMul in progress
-	products products // the MatMulAll in progress
+	product  packing   // the MatMul in progress
+	packed   []float32 // its activations; kept for the next
+	products products  // the MatMulAll in progress
 }
 
 // PoolConfig is what a pool is made of.

@@ -28,7 +28,17 @@ func (p *Pool) MatMulAll(x []float32, n int, all ...Product) {
 	for i := range all {
 		w := &all[i].W
 		checkMatMul(all[i].Dst, x, n, *w)
-		j.list[i] = newProduct(all[i].Dst, x, max(n, 1), *w)
+		packed := Packs(n) && w.Cols > 0 && w.Cols == all[0].W.Cols
+		j.list[i] = newProduct(all[i].Dst, x, max(n, 1), *w, packed)
+		if packed && i == 0 { // once for all of them
+			p.product.product, p.product.x = j.list[0], x
+			p.pack(&p.product)
+			p.product = packing{}
+		}
+		if packed {
+			j.list[i].x = p.packed
+			j.list[i].share(p.threads)
+		}
 		if n > 0 && w.Rows > 0 {
 			end += j.list[i].tiles()
 		}

@@ -31,6 +31,8 @@ type part struct {
 	x       []float32 // [rows, hidden]
 	middle  []float32 // [rows, width]
 	gather  bool      // x is memory of its own, to be filled
+	packed  bool      // x and middle are packed, each tile of tokens by itself
+	copied  int       // items of gathering up to the last of these
 	gating  tiling
 	down    tiling
 }
@@ -84,18 +86,16 @@ func waveOf(parts []part) int {
 // runWave computes some parts.
 func (w *Work) runWave(parts []part) {
 	w.wave = parts
-	if w.place() {
-		w.pool.Run(len(parts), (*gathering)(w))
-	}
+	w.place()
 	last := &parts[len(parts)-1]
+	w.pool.Run(last.copied, (*gathering)(w))
 	w.pool.Run(last.gating.end, (*gating)(w))
 	w.pool.Run(last.down.end, (*scaling)(w))
 }
 
-// place cuts the wave into tiles and gives it memory. It reports whether any inputs
-// have to be gathered.
-func (w *Work) place() (gather bool) {
-	var rows, inputs, middle, largest, gatings, downs int
+// place cuts the wave into tiles and gives it memory.
+func (w *Work) place() {
+	var rows, inputs, middle, largest, copies, gatings, downs int
 	for i := range w.wave {
 		rows += len(w.wave[i].rows)
 	}
@@ -103,11 +103,14 @@ func (w *Work) place() (gather bool) {
 	for i := range w.wave {
 		p := &w.wave[i]
 		n, gate, down := len(p.rows), &p.expert.Gate, &p.expert.Down
-		p.gather = !inOrder(p.rows)
+		p.packed = kernels.Packs(n)
+		p.gather = p.packed || !inOrder(p.rows)
 		if p.gather {
-			inputs += n * gate.Cols
+			inputs += n * p.stride(gate.Cols)
+			copies += (n + gatheredRows - 1) / gatheredRows
 		}
-		middle += n * gate.Rows
+		p.copied = copies
+		middle += n * p.stride(gate.Rows)
 		p.gating, p.down = newTiling(n, gate, share), newTiling(n, down, share)
 		gatings += p.gating.items(gate)
 		downs += p.down.items(down)
@@ -122,10 +125,10 @@ func (w *Work) place() (gather bool) {
 		p.x = w.x[int(p.rows[0])*hidden:]
 		if p.gather {
 			p.x = w.inputs[inputs:]
-			inputs += n * hidden
+			inputs += n * p.stride(hidden)
 		}
 		p.middle = w.middle[middle:]
-		middle += n * width
+		middle += n * p.stride(width)
 	}
 	for len(w.tiles) < w.pool.Threads() {
 		w.tiles = append(w.tiles, tile{})
@@ -134,7 +137,14 @@ func (w *Work) place() (gather bool) {
 		t := &w.tiles[i]
 		t.a, t.b = sized(t.a, largest), sized(t.b, largest)
 	}
-	return len(w.inputs) > 0
+}
+
+// stride is how many numbers a row of so many takes.
+func (p *part) stride(cols int) int {
+	if p.packed {
+		return kernels.Packing{Tokens: 1, Cols: cols}.Len()
+	}
+	return cols
 }
 
 // inOrder reports whether the rows follow one another, so that they can be read
@@ -173,17 +183,37 @@ func (t *tiling) at(item, n int, m *kernels.Matrix) (token, tokens, lo, hi int) 
 	return token, min(t.tokens, n-token), lo, min(lo+t.rows, m.Rows)
 }
 
-// gathering is the job that fills the inputs of the wave: an item is a part.
+// packing returns how the tile of tokens that a token is in is packed, and where it begins.
+func (t *tiling) packing(x []float32, token, n, cols int) (
+	p kernels.Packing, first int, tile []float32) {
+	first = token / t.tokens * t.tokens
+	p = kernels.Packing{Tokens: min(t.tokens, n-first), Cols: cols}
+	return p, first, x[first*(p.Len()/p.Tokens):]
+}
+
+// put writes columns of a token, from one on, to inputs or middles that are packed.
+func (t *tiling) put(x []float32, token, n, cols, from int, row []float32) {
+	p, first, tile := t.packing(x, token, n, cols)
+	p.Put(tile, token-first, from, row)
+}
+
+// gatheredRows is how many rows an item of gathering has.
+const gatheredRows = 32
+
+// gathering is the job that fills the inputs of the wave: an item is some of a part's.
 type gathering Work
 
 func (w *gathering) Do(item, _ int) {
-	p := &w.wave[item]
-	if !p.gather {
-		return
-	}
-	hidden := p.expert.Gate.Cols
-	for j, r := range p.rows {
-		copy(p.x[j*hidden:(j+1)*hidden], w.x[int(r)*hidden:])
+	i, from := find(w.wave, item, func(p *part) int { return p.copied })
+	p := &w.wave[i]
+	hidden, n := p.expert.Gate.Cols, len(p.rows)
+	for j := (item - from) * gatheredRows; j < min((item-from+1)*gatheredRows, n); j++ {
+		row := w.x[int(p.rows[j])*hidden:][:hidden]
+		if p.packed {
+			p.gating.put(p.x, j, n, hidden, 0, row)
+		} else {
+			copy(p.x[j*hidden:], row)
+		}
 	}
 }
 
@@ -200,12 +230,27 @@ func (w *gating) Do(item, thread int) {
 	p := &w.wave[i]
 	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
 	token, n, lo, hi := p.gating.at(item-from, len(p.rows), gate)
-	x, rows := p.x[token*gate.Cols:], hi-lo
-	kernels.Mul(mem.a, x, n, gate.Slice(lo, hi))
-	kernels.Mul(mem.b, x, n, up.Slice(lo, hi))
+	rows := hi - lo
+	p.mul(mem.a, p.x, token, n, gate, lo, hi)
+	p.mul(mem.b, p.x, token, n, up, lo, hi)
 	for t := range n {
-		dst := p.middle[(token+t)*gate.Rows:][lo:hi]
-		Activate(w.activation, dst, mem.a[t*rows:][:rows], mem.b[t*rows:][:rows])
+		a, b := mem.a[t*rows:][:rows], mem.b[t*rows:][:rows]
+		if p.packed {
+			Activate(w.activation, a, a, b)
+			p.down.put(p.middle, token+t, len(p.rows), gate.Rows, lo, a)
+		} else {
+			Activate(w.activation, p.middle[(token+t)*gate.Rows:][lo:hi], a, b)
+		}
+	}
+}
+
+// mul computes a tile of n tokens, which are inputs or middles of the part.
+func (p *part) mul(dst, x []float32, token, n int, m *kernels.Matrix, lo, hi int) {
+	x = x[token*p.stride(m.Cols):]
+	if p.packed {
+		kernels.MulPacked(dst, x, n, m.Slice(lo, hi))
+	} else {
+		kernels.Mul(dst, x, n, m.Slice(lo, hi))
 	}
 }
 
@@ -221,7 +266,7 @@ func (w *scaling) Do(item, thread int) {
 	p := &w.wave[i]
 	down, y := &p.expert.Down, w.tiles[thread].a
 	token, n, lo, hi := p.down.at(item-from, len(p.rows), down)
-	kernels.Mul(y, p.middle[token*down.Cols:], n, down.Slice(lo, hi))
+	p.mul(y, p.middle, token, n, down, lo, hi)
 	rows := hi - lo
 	for t := range n {
 		out, g := y[t*rows:][:rows], p.weights[token+t]

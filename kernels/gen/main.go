@@ -59,6 +59,8 @@ func products() {
 	errorQ4()
 	panelTiles(unscaled...)
 	reduceTiles()
+	reduceTilesWide()
+	copyBlocks()
 	addWeighted()
 }
 

@@ -120,7 +120,10 @@ func reduceTiles() {
 		tileRows, tileRows), "bytes apart; tokens > 0.")
 	dst, stride := Load(Param("dst"), GP64()), Load(Param("dstStride"), GP64())
 	lanes, tokens := Load(Param("lanes"), GP64()), Load(Param("tokens"), GP64())
+	next := tokensAhead(dst, stride, tokens)
 	Label("token")
+	PREFETCHT0(Mem{Base: next})
+	ADDQ(stride, next)
 	acc := sums(1, tileRows)
 	for r, sum := range acc[0] {
 		for h := range sum {
@@ -134,4 +137,84 @@ func reduceTiles() {
 	JNZ(LabelRef("token"))
 	VZEROUPPER()
 	RET()
+}
+
+// tokensAhead points so many tokens ahead, where the next tile's results go.
+func tokensAhead(dst, stride, tokens Register) Register {
+	next := GP64()
+	MOVQ(tokens, next)
+	IMULQ(stride, next)
+	ADDQ(dst, next)
+	return next
+}
+
+// reduceTilesWide writes it for registers of 512 bits: the lanes of four rows for two tokens at a
+// time, of which the second may be the first again.
+func reduceTilesWide() {
+	TEXT("reduceTileAVX512", NOSPLIT, "func(dst *float32, dstStride int, lanes *float32, tokens int)")
+	Pragma("noescape")
+	Doc("reduceTileAVX512 is reduceTileAVX2 for registers of 512 bits.")
+	dst, stride := Load(Param("dst"), GP64()), Load(Param("dstStride"), GP64())
+	lanes, tokens := Load(Param("lanes"), GP64()), Load(Param("tokens"), GP64())
+	second, secondDst := GP64(), GP64()
+	next := tokensAhead(dst, stride, tokens)
+	order := ZMM()
+	VMOVUPS(rowsTogether(), order)
+	Label("tokens")
+	MOVQ(lanes, second)
+	MOVQ(dst, secondDst)
+	CMPQ(tokens, Imm(1))
+	JE(LabelRef("one"))
+	ADDQ(I32(tileRows*4*block), second)
+	ADDQ(stride, secondDst)
+	Label("one")
+	PREFETCHT0(Mem{Base: next})
+	PREFETCHT0(Mem{Base: next, Index: stride, Scale: 1})
+	LEAQ(Mem{Base: next, Index: stride, Scale: 2}, next)
+	a, b := foldRows(lanes), foldRows(second)
+	t := ZMM()
+	VSHUFPS(U8(0x44), b, a, t)
+	VSHUFPS(U8(0xee), b, a, a)
+	VADDPS(t, a, a) // ... + lane l+2: of each row two lanes of either token
+	VPERMILPS(U8(0xb1), a, t)
+	VADDPS(t, a, a) // ... + lane l+1
+	VPERMPS(a, order, a)
+	VEXTRACTF32X4(U8(1), a, Mem{Base: secondDst})
+	VMOVUPS(a.AsX(), Mem{Base: dst})
+	ADDQ(I32(2*tileRows*4*block), lanes)
+	LEAQ(Mem{Base: dst, Index: stride, Scale: 2}, dst)
+	SUBQ(Imm(2), tokens)
+	JG(LabelRef("tokens"))
+	VZEROUPPER()
+	RET()
+}
+
+// foldRows adds lane l+8, then lane l+4, of a token's sums with four rows: four lanes of each.
+func foldRows(lanes Register) VecVirtual {
+	pair := func(r int) VecVirtual {
+		low, high := ZMM(), ZMM()
+		at := func(row, half int) Mem {
+			return Mem{Base: lanes, Disp: row*4*block + half*registerBytes}
+		}
+		VMOVUPS(at(r, 0), low.AsY())
+		VMOVUPS(at(r, 1), high.AsY())
+		VINSERTF64X4(U8(1), at(r+1, 0), low, low)
+		VINSERTF64X4(U8(1), at(r+1, 1), high, high)
+		VADDPS(high, low, low)
+		return low
+	}
+	first, last, t := pair(0), pair(2), ZMM()
+	VSHUFF64X2(U8(0x88), last, first, t)
+	VSHUFF64X2(U8(0xdd), last, first, first)
+	VADDPS(first, t, t)
+	return t
+}
+
+// rowsTogether is the order in which the first lanes of four rows, then the third, lie together.
+func rowsTogether() Mem {
+	table := GLOBL("rowsTogether", RODATA|NOPTR)
+	for i := range block {
+		DATA(4*i, U32(i%tileRows*tileRows+i/tileRows%2*2))
+	}
+	return table
 }
