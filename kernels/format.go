@@ -10,14 +10,17 @@ type Format uint8
 
 // The formats that weights, and keys and values, are stored in.
 const (
-	F32   Format = iota // IEEE binary32
-	BF16                // the upper half of a binary32
-	F16                 // IEEE binary16
-	E4M3                // sign, 4 exponent bits of bias 7, 3 bits; scaled by blocks of 128×128
-	MXFP4               // sign, 2 exponent bits of bias 1, 1 bit; scaled by groups of 32 columns
-	I8                  // two's complement, scaled by position; of a KV cache only
-	Q8                  // two's complement of 8 bits, scaled by groups of 32 columns
-	Q4                  // 4 bits that stand for -8 to 7, scaled by groups of 32 columns
+	F32      Format = iota // IEEE binary32
+	BF16                   // the upper half of a binary32
+	F16                    // IEEE binary16
+	E4M3                   // sign, 4 exponent bits of bias 7, 3 bits; scaled by blocks of 128×128
+	MXFP4                  // sign, 2 exponent bits of bias 1, 1 bit; scaled by groups of 32 columns
+	I8                     // two's complement, scaled by position; of a KV cache only
+	Q8                     // two's complement of 8 bits, scaled by groups of 32 columns
+	Q4                     // 4 bits that stand for -8 to 7, scaled by groups of 32 columns
+	Q8x16                  // Q8 by bands of 16 rows: see Interleave
+	Q4x16                  // Q4 by bands of 16 rows
+	MXFP4x16               // MXFP4 by bands of 16 rows, with scales like Q4's
 )
 
 const (
@@ -64,6 +67,12 @@ func (f Format) String() string {
 		return "Q8"
 	case Q4:
 		return "Q4"
+	case Q8x16:
+		return "Q8x16"
+	case Q4x16:
+		return "Q4x16"
+	case MXFP4x16:
+		return "MXFP4x16"
 	}
 	return "unknown format"
 }

@@ -4,10 +4,14 @@ import "runtime"
 
 // MatMul computes dst [n, w.Rows] = x [n, w.Cols] · wᵀ on all threads of the pool: dst[t][r] is the
 // canonical dot product of x[t] and row r of w, plus r's bias, whatever the tiles. It allocates
-// nothing.
+// nothing. x is rounded first if w is interleaved, and the dot product is that of MulRounded.
 func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 	checkMatMul(dst, x, n, w)
 	if n == 0 || w.Rows == 0 {
+		return
+	}
+	if w.Format.Interleaved() {
+		p.matMulRounding(dst, x, n, w)
 		return
 	}
 	m := &p.product
@@ -29,9 +33,13 @@ func (p *Pool) pack(m *packing) {
 	p.Run(m.items(), m)
 }
 
-// Mul is MatMul on the calling thread alone, for use inside a Job.
+// Mul is MatMul on the calling thread alone, for use inside a Job; w must not be interleaved (see
+// MulRounded).
 func Mul(dst, x []float32, n int, w Matrix) {
 	checkMatMul(dst, x, n, w)
+	if w.Format.Interleaved() {
+		panic("kernels: Mul of an interleaved matrix needs rounded activations")
+	}
 	if n == 0 || w.Rows == 0 {
 		return
 	}

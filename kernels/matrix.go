@@ -44,13 +44,13 @@ type Matrix struct {
 	Owner any
 }
 
-// Row returns the bytes of row r.
+// Row returns the bytes of row r of a matrix that is not interleaved.
 func (m Matrix) Row(r int) []byte {
 	from := r * m.stride()
 	return m.Data[from : from+m.Format.Bytes(m.Cols)]
 }
 
-// Slice returns rows lo to hi as a view.
+// Slice returns rows lo to hi as a view. Of an interleaved matrix, lo is a multiple of 16.
 func (m Matrix) Slice(lo, hi int) Matrix {
 	if lo < 0 || hi < lo || hi > m.Rows {
 		panic("kernels: Slice of rows that the matrix has not")
@@ -61,7 +61,14 @@ func (m Matrix) Slice(lo, hi int) Matrix {
 		v.Data, v.Scales, v.First, v.Exponents, v.Bias = nil, nil, 0, nil, nil
 		return v
 	}
-	v.Data = m.Data[lo*m.stride():]
+	if m.Format.Interleaved() {
+		if lo%bandRows != 0 {
+			panic("kernels: Slice from the midst of an interleaved matrix's band")
+		}
+		v.Data = m.Data[m.Format.MatrixBytes(lo, m.Cols):]
+	} else {
+		v.Data = m.Data[lo*m.stride():]
+	}
 	switch m.Format {
 	case E4M3:
 		v.Scales = m.scales(lo)
@@ -105,7 +112,7 @@ func (m *Matrix) exponents(r int) []byte {
 
 // check panics unless the matrix has all the bytes that its shape promises: the assembly trusts it.
 func (m *Matrix) check() {
-	if m.Format > MXFP4 && m.Format != Q8 && m.Format != Q4 {
+	if m.Format == I8 || m.Format > MXFP4x16 {
 		panic("kernels: matrix of an unknown format")
 	}
 	if m.Rows < 0 || m.Cols < 0 {
@@ -115,6 +122,12 @@ func (m *Matrix) check() {
 		panic("kernels: bias that does not match the matrix's rows")
 	}
 	if m.Rows == 0 {
+		return
+	}
+	if m.Format.Interleaved() {
+		if m.Stride != 0 || len(m.Data) < m.Format.MatrixBytes(m.Rows, m.Cols) {
+			panic("kernels: interleaved weights are shorter than bands times groups, or not dense")
+		}
 		return
 	}
 	row := m.Format.Bytes(m.Cols)
@@ -150,6 +163,10 @@ func DecodeRow(dst []float32, m Matrix, r int) {
 
 // decode writes len(dst) weights of row r from column from on, a multiple of 128.
 func (m *Matrix) decode(dst []float32, r, from int) {
+	if m.Format.Interleaved() {
+		m.decodeInterleaved(dst, r, from)
+		return
+	}
 	if fastPath {
 		decodeFast(dst, m, r, from, 1)
 		return

@@ -35,6 +35,8 @@ type Pool struct {
 	product  packing   // the MatMul in progress
 	packed   []float32 // its activations; kept for the next
 	products products  // the MatMulAll in progress
+	rounding rounding
+	rounded  roundedProduct
 }
 
 // PoolConfig is what a pool is made of.

@@ -7,7 +7,7 @@ import (
 )
 
 // Quantize writes rows lo to hi of src, which is of any format, to the same rows of dst, which is
-// of format Q8 or Q4 and as large. Rows are independent. row is scratch memory, [Cols].
+// of format Q8, Q4, Q8x16 or Q4x16 and as large. Rows are independent. row is scratch memory, [Cols].
 //
 //	Q8   s = bf16(max|w| / 127)      q = w / s, rounded, at least -127 and at most 127
 //	Q4   s = bf16(e / -8 * factor)   q = w / s, rounded, at least -8 and at most 7, plus 8
@@ -19,8 +19,12 @@ import (
 func Quantize(dst, src Matrix, lo, hi int, row []float32) {
 	dst.check()
 	src.check()
-	if dst.Format != Q8 && dst.Format != Q4 || dst.Rows != src.Rows || dst.Cols != src.Cols {
-		panic("kernels: Quantize needs a Q8 or Q4 matrix of the source's size")
+	rows := dst.Format
+	if rows.Interleaved() {
+		rows = rows.rowFormat()
+	}
+	if rows != Q8 && rows != Q4 || dst.Rows != src.Rows || dst.Cols != src.Cols {
+		panic("kernels: Quantize needs a Q8 or Q4 matrix, or such an interleaved one, of the source's size")
 	}
 	if lo < 0 || hi < lo || hi > src.Rows || len(row) != src.Cols {
 		panic("kernels: Quantize needs rows of the matrix and len(row) = Cols")
@@ -33,6 +37,10 @@ func Quantize(dst, src Matrix, lo, hi int, row []float32) {
 }
 
 func quantizeRow(dst *Matrix, r int, row []float32) {
+	if dst.Format.Interleaved() {
+		quantizeBand(dst, r, row)
+		return
+	}
 	to := dst.Row(r)
 	scales := dst.quantScales(to, 0)
 	for g := range quantGroups(len(row)) {
@@ -45,6 +53,19 @@ func quantizeRow(dst *Matrix, r int, row []float32) {
 			scale = quantizeQ4((*[quantGroup / 2]byte)(to[g*quantGroup/2:]), &group)
 		}
 		binary.LittleEndian.PutUint16(scales[g*quantScale:], scale)
+	}
+}
+
+// quantizeBand is quantizeRow for an interleaved format: a group at a time goes to its place.
+func quantizeBand(dst *Matrix, r int, row []float32) {
+	var memory [quantGroup + quantScale]byte
+	one := Matrix{Format: dst.Format.rowFormat(), Rows: 1, Data: memory[:]}
+	for g := range quantGroups(len(row)) {
+		part := row[g*quantGroup : min((g+1)*quantGroup, len(row))]
+		one.Cols = len(part)
+		quantizeRow(&one, 0, part)
+		codes, scale := one.group(0, 0)
+		dst.setGroup(r, g, &codes, scale)
 	}
 }
 
