@@ -29,10 +29,10 @@ func onPaths(run func(path string)) {
 // a thread could do.
 func BenchmarkMatMul(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, f := range allFormats {
+	for _, f := range append(allFormats, Q8x16, Q4x16, MXFP4x16) {
 		for _, shape := range [][2]int{{2048, 7168}, {768, 2048}} {
 			all := drawMatrix(r, f, 8*2048*7168/shape[1], shape[1], tame)
-			for _, n := range []int{1, 2, 3, 4, 8, 16, 64} {
+			for _, n := range []int{1, 2, 3, 4, 8, 16, 64, 128} {
 				for _, threads := range []int{1, 2} {
 					onPaths(func(path string) {
 						name := fmt.Sprintf("%v/%dx%d/tokens=%d/threads=%d/%s", f, shape[0], shape[1], n, threads, path)
@@ -49,7 +49,7 @@ func benchmarkMatMul(b *testing.B, r *rand.Rand, all Matrix, rows, n, threads in
 	pool := NewPool(threads)
 	defer pool.Close()
 	x, dst := draw(r, n*all.Cols, tame), make([]float32, n*rows)
-	bytes := rows * all.Format.Bytes(all.Cols)
+	bytes := all.Format.MatrixBytes(rows, all.Cols)
 	read := readRate(all.Data, pool)
 	b.SetBytes(int64(bytes))
 	b.ReportAllocs()

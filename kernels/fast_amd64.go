@@ -3,6 +3,7 @@ package kernels
 //go:generate go run -C gen . -part mul -out ../mul_amd64.s -stubs ../mul_amd64.go -pkg kernels
 //go:generate go run -C gen . -part attend -out ../attend_amd64.s -stubs ../attend_amd64.go -pkg kernels
 //go:generate go run -C gen . -part gate -out ../gate_amd64.s -stubs ../gate_amd64.go -pkg kernels
+//go:generate go run -C gen . -part rounded -out ../rounded_amd64.s -stubs ../rounded_amd64.go -pkg kernels
 //go:generate go run -C gen . -part rows -out ../rows_amd64.s -stubs ../rows_amd64.go -pkg kernels
 
 import (

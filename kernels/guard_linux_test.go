@@ -59,10 +59,10 @@ func TestNothingOutOfBounds(t *testing.T) {
 	for _, before := range []bool{false, true} {
 		for _, cols := range []int{1, 7, 8, 15, 16, 17, 31, 32, 64, 77, 128, 200, 530} {
 			for _, n := range []int{1, 2, 3, 4, 5, 11} {
-				for _, f := range allFormats {
+				for _, f := range append(allFormats, Q8x16, Q4x16, MXFP4x16) {
 					const rows = 14 // 8 and 4 of a panel, and 2
 					w := drawMatrix(r, f, rows, cols, tame)
-					if n%2 == 0 {
+					if n%2 == 0 && !f.Interleaved() {
 						w = spread(r, w)
 					}
 					w = guardedMatrix(t, w, before)

@@ -58,6 +58,9 @@ func draw(r *rand.Rand, n int, kind func(*rand.Rand) float32) []float32 {
 // drawMatrix returns a matrix with all that its format needs. With wild values every bit pattern
 // occurs that the package's contract allows.
 func drawMatrix(r *rand.Rand, f Format, rows, cols int, kind func(*rand.Rand) float32) Matrix {
+	if f.Interleaved() {
+		return interleave(drawMatrix(r, f.rowFormat(), rows, cols, kind))
+	}
 	if f == MXFP4 {
 		cols -= cols % exponentGroup
 	}

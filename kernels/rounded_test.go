@@ -192,7 +192,7 @@ func checkSameRows(t *testing.T, got, want Matrix) {
 		DecodeRow(a, got, i)
 		DecodeRow(b, want, i)
 		for c := range a {
-			if !sameBits(a[c], b[c]) {
+			if a[c] != b[c] {
 				t.Fatalf("%v [%d,%d]: row %d column %d is %v, want %v", got.Format, got.Rows, got.Cols, i, c, a[c], b[c])
 			}
 		}

@@ -1,6 +1,7 @@
 // Command gen writes the AVX2 and AVX-512 kernels of package kernels and their Go declarations: with -part mul
 // mul_amd64.s, the matrix products, with -part attend attend_amd64.s, the inner loops of attention, with -part gate
-// gate_amd64.s, the activations, with -part rows rows_amd64.s, what is done to whole rows.
+// gate_amd64.s, the activations, with -part rows rows_amd64.s, what is done to whole rows, with -part
+// rounded rounded_amd64.s, products of rounded activations.
 // Run it by `go generate` in that package.
 package main
 
@@ -22,11 +23,13 @@ const (
 )
 
 func main() {
-	part := flag.String("part", "mul", "what to write: mul, attend, gate, rows or read")
+	part := flag.String("part", "mul", "what to write: mul, attend, gate, rows, rounded or read")
 	flag.Parse()
 	switch *part {
 	case "attend":
 		attend()
+	case "rounded":
+		rounded()
 	case "gate":
 		gates()
 	case "rows":
