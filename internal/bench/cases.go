@@ -17,6 +17,7 @@ func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kern
 	var cases []*kernelCase
 	formats := []kernels.Format{
 		kernels.F32, kernels.BF16, kernels.F16, kernels.E4M3, kernels.MXFP4, kernels.Q8, kernels.Q4,
+		kernels.Q8x16, kernels.Q4x16, kernels.MXFP4x16, // with activations in int8
 	}
 	parts := []struct {
 		name       string
@@ -52,7 +53,7 @@ func product(
 	case kernels.MXFP4:
 		exponents = rows * cols / 32
 	}
-	size := rows * f.Bytes(cols)
+	size := f.MatrixBytes(rows, cols)
 	c := &kernelCase{result: Result{
 		Kernel: "matmul", Format: f.String(), Shape: fmt.Sprintf("%d×%d", rows, cols), Rows: n,
 		Threads:    pool.Threads(),

@@ -136,7 +136,7 @@ func TestKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 7*2*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
+	if want := 10*2*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
 		t.Errorf("%d results and %d ceilings, want %d and 2", len(r.Results), len(r.Ceilings), want)
 	}
 	for _, k := range r.Results {
