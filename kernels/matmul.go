@@ -10,12 +10,11 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	if w.Format.Interleaved() {
-		p.matMulRounding(dst, x, n, w)
-		return
-	}
 	m := &p.product
-	m.product, m.x = newProduct(dst, x, n, w, Packs(n) && w.Cols > 0), x
+	m.product, m.x = newProduct(dst, x, n, w, packs(n, &w)), x
+	if w.Format.Interleaved() {
+		m.rounded = p.round(x, n, w.Cols)
+	}
 	p.pack(m)
 	p.Run(m.tiles(), &m.product)
 	p.product = packing{}
@@ -106,10 +105,17 @@ type product struct {
 	tokens, rows int // of one tile
 	tokenTiles   int
 	packed       bool
+	rounded      *Rounded // x, for an interleaved matrix
 }
+
+// packs says whether the product of n tokens with a matrix reads packed activations.
+func packs(n int, w *Matrix) bool { return Packs(n) && w.Cols > 0 && !w.Format.Interleaved() }
 
 func newProduct(dst, x []float32, n int, w Matrix, packed bool) product {
 	tokens, rows := tileSize(n, w.Cols, packed)
+	if w.Format.Interleaved() {
+		tokens, rows = RoundedTile(n, w.Cols)
+	}
 	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, rows: rows,
 		tokenTiles: (n + tokens - 1) / tokens, packed: packed}
 }
@@ -132,9 +138,12 @@ func (m *product) Do(item, _ int) {
 	}
 	hi, tokens := min(lo+m.rows, m.w.Rows), min(m.tokens, m.n-t)
 	dst := m.dst[t*m.w.Rows:]
-	if m.packed {
+	switch {
+	case m.rounded != nil:
+		mulBands(dst, m.rounded, t, tokens, &m.w, lo, hi)
+	case m.packed:
 		mulPacked(dst, m.x[t*Packing{1, m.w.Cols}.Len():], tokens, &m.w, lo, hi)
-	} else {
+	default:
 		mulRows(dst, m.x[t*m.w.Cols:], tokens, &m.w, lo, hi)
 	}
 	if m.w.Bias != nil {

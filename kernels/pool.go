@@ -35,8 +35,7 @@ type Pool struct {
 	product  packing   // the MatMul in progress
 	packed   []float32 // its activations; kept for the next
 	products products  // the MatMulAll in progress
-	rounding rounding
-	rounded  roundedProduct
+	rounding rounding  // its activations, for an interleaved matrix
 }
 
 // PoolConfig is what a pool is made of.

@@ -83,9 +83,7 @@ func (x *Rounded) roundGroup(at int, group *[quantGroup]float32) {
 // canonical dot product has columns.
 func MulRounded(dst []float32, x *Rounded, t, n int, w Matrix) {
 	checkMulRounded(dst, x, t, n, w)
-	for r := 0; r < w.Rows; r += bandRows {
-		mulBand(dst, x, t, n, &w, r)
-	}
+	mulBands(dst, x, t, n, &w, 0, w.Rows)
 	if w.Bias != nil {
 		addBias(dst, n, w.Bias, 0, w.Rows)
 	}
@@ -138,21 +136,22 @@ func (p *Pool) MatMulRounded(dst []float32, x *Rounded, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	tokens, rows := RoundedTile(n, w.Cols)
-	p.rounded = roundedProduct{dst: dst, x: x, n: n, w: w, tokens: tokens, rows: rows,
-		tokenTiles: (n + tokens - 1) / tokens}
-	p.Run(p.rounded.tiles(), &p.rounded)
-	p.rounded = roundedProduct{}
+	m := &p.product
+	m.product = newProduct(dst, nil, n, w, false)
+	m.rounded = x
+	p.Run(m.tiles(), &m.product)
+	p.product = packing{}
 	runtime.KeepAlive(w.Owner)
 }
 
-// matMulRounding is MatMul for an interleaved w: it rounds x first.
-func (p *Pool) matMulRounding(dst, x []float32, n int, w Matrix) {
-	p.rounding.x, p.rounding.n = x, n
-	p.rounding.to.Reserve(n, w.Cols)
-	p.Run(p.rounding.items(), &p.rounding)
-	p.rounding.x = nil
-	p.MatMulRounded(dst, &p.rounding.to, n, w)
+// round rounds x [n, cols] into memory of the pool.
+func (p *Pool) round(x []float32, n, cols int) *Rounded {
+	m := &p.rounding
+	m.x, m.n = x, n
+	m.to.Reserve(n, cols)
+	p.Run(m.items(), m)
+	m.x = nil
+	return &m.to
 }
 
 // rounding rounds tokens as a Job: items are some of them.
@@ -182,27 +181,9 @@ func RoundedTile(n, cols int) (tokens, rows int) {
 	return tokens, max(rows/bandRows, 1) * bandRows
 }
 
-// roundedProduct is a MatMulRounded as a Job, as product is a MatMul.
-type roundedProduct struct {
-	dst          []float32
-	x            *Rounded
-	n            int
-	w            Matrix
-	tokens, rows int // of one tile
-	tokenTiles   int
-}
-
-func (m *roundedProduct) tiles() int { return m.tokenTiles * ((m.w.Rows + m.rows - 1) / m.rows) }
-
-func (m *roundedProduct) Do(item, _ int) {
-	t := item % m.tokenTiles * m.tokens
-	lo := item / m.tokenTiles * m.rows
-	hi, tokens := min(lo+m.rows, m.w.Rows), min(m.tokens, m.n-t)
-	dst := m.dst[t*m.w.Rows:]
+// mulBands is mulRows for rounded activations from token t on; lo is the first row of a band.
+func mulBands(dst []float32, x *Rounded, t, n int, w *Matrix, lo, hi int) {
 	for r := lo; r < hi; r += bandRows {
-		mulBand(dst, m.x, t, tokens, &m.w, r)
-	}
-	if m.w.Bias != nil {
-		addBias(dst, tokens, m.w.Bias, lo, hi)
+		mulBand(dst, x, t, n, w, r)
 	}
 }

@@ -25,13 +25,24 @@ func (p *Pool) MatMulAll(x []float32, n int, all ...Product) {
 		panic("kernels: MatMulAll of too many products")
 	}
 	j, end := &p.products, 0
+	packedAlready, roundedAlready := false, false
 	for i := range all {
 		w := &all[i].W
 		checkMatMul(all[i].Dst, x, n, *w)
-		packed := Packs(n) && w.Cols > 0 && w.Cols == all[0].W.Cols
+		if w.Cols != all[0].W.Cols {
+			panic("kernels: MatMulAll of matrices of different columns")
+		}
+		packed := packs(n, w)
 		j.list[i] = newProduct(all[i].Dst, x, max(n, 1), *w, packed)
-		if packed && i == 0 { // once for all of them
-			p.product.product, p.product.x = j.list[0], x
+		if w.Format.Interleaved() {
+			if !roundedAlready {
+				p.round(x, n, w.Cols)
+			}
+			j.list[i].rounded, roundedAlready = &p.rounding.to, true
+		}
+		if packed && !packedAlready { // once for all of them
+			packedAlready = true
+			p.product.product, p.product.x = j.list[i], x
 			p.pack(&p.product)
 			p.product = packing{}
 		}
