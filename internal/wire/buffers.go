@@ -2,6 +2,7 @@ package wire
 
 import (
 	"sync"
+	"unsafe"
 
 	"google.golang.org/grpc/mem"
 )
@@ -24,20 +25,32 @@ type Buffers struct {
 // bufferList implements mem.BufferPool over buffers of similar size.
 type bufferList struct {
 	mu   sync.Mutex
-	idle []*[]byte
+	idle []*block
 }
+
+// block is a buffer with room in front of it, for what a transport that writes in one piece puts
+// before a payload. Who holds a pointer to its bytes holds one to it: they come first.
+type block struct {
+	bytes []byte
+	whole []byte
+}
+
+// room is how much a block has in front: the head of a request for some hundred rows.
+const room = 1 << 10
 
 var _ mem.BufferPool = (*bufferList)(nil)
 
 // Get returns a buffer of length n.
-func (l *bufferList) Get(n int) *[]byte {
+func (l *bufferList) Get(n int) *[]byte { return &l.get(n).bytes }
+
+func (l *bufferList) get(n int) *block {
 	l.mu.Lock()
 	for i := len(l.idle) - 1; i >= 0; i-- {
-		if b := l.idle[i]; cap(*b) >= n {
+		if b := l.idle[i]; cap(b.bytes) >= n {
 			l.idle[i] = l.idle[len(l.idle)-1]
 			l.idle = l.idle[:len(l.idle)-1]
 			l.mu.Unlock()
-			*b = (*b)[:n]
+			b.bytes = b.bytes[:n]
 			return b
 		}
 	}
@@ -46,12 +59,15 @@ func (l *bufferList) Get(n int) *[]byte {
 		l.idle = l.idle[:len(l.idle)-1]
 	}
 	l.mu.Unlock()
-	b := make([]byte, n, max(n, minBuffer))
-	return &b
+	whole := make([]byte, room+max(n, minBuffer))
+	return &block{bytes: whole[room:][:n], whole: whole}
 }
 
-// Put takes a buffer back; the transport calls it when the bytes have left.
-func (l *bufferList) Put(b *[]byte) {
+// Put takes a buffer back; the transport calls it when the bytes have left. A head that was
+// longer than its block has moved out of it for good; heads need no room.
+func (l *bufferList) Put(b *[]byte) { l.put((*block)(unsafe.Pointer(b))) }
+
+func (l *bufferList) put(b *block) {
 	l.mu.Lock()
 	if len(l.idle) < maxIdle {
 		l.idle = append(l.idle, b)
@@ -62,7 +78,7 @@ func (l *bufferList) Put(b *[]byte) {
 // Payload is the bulk of a message. An incoming one keeps its memory from
 // message to message; an outgoing one is given away with every send.
 type Payload struct {
-	buf  *[]byte
+	out  *block
 	pool *bufferList
 	body []byte
 }
@@ -70,8 +86,8 @@ type Payload struct {
 // Bytes returns the payload. Of an outgoing message it is valid until the
 // message is sent.
 func (p *Payload) Bytes() []byte {
-	if p.buf != nil {
-		return *p.buf
+	if p.out != nil {
+		return p.out.bytes
 	}
 	return p.body
 }
@@ -79,28 +95,36 @@ func (p *Payload) Bytes() []byte {
 // Reserve makes p an outgoing payload of n bytes from b and returns them to
 // be written.
 func (p *Payload) Reserve(b *Buffers, n int) []byte {
-	if p.buf != nil {
-		p.pool.Put(p.buf)
-	}
+	p.Release()
 	p.pool = &b.bodies
-	p.buf = p.pool.Get(n)
-	return *p.buf
+	p.out = p.pool.get(n)
+	return p.out.bytes
+}
+
+// Release takes back an outgoing payload that has left, or that is not sent after all.
+func (p *Payload) Release() {
+	if p.out != nil {
+		p.pool.put(p.out)
+		p.out = nil
+	}
 }
 
 // handOver gives the outgoing bytes to the transport.
 func (p *Payload) handOver() mem.Buffer {
-	if p.buf == nil {
+	if p.out == nil {
 		return mem.SliceBuffer(p.body)
 	}
-	buf := mem.NewBuffer(p.buf, p.pool)
-	p.buf = nil
+	buf := mem.NewBuffer(&p.out.bytes, p.pool)
+	p.out = nil
 	return buf
 }
 
-// incoming sizes p for n received bytes.
-func (p *Payload) incoming(n int) []byte {
+// incoming sizes p for n bytes, of which the first have are there.
+func (p *Payload) incoming(have, n int) []byte {
 	if cap(p.body) < n {
-		p.body = make([]byte, n)
+		body := make([]byte, n)
+		copy(body, p.body[:have])
+		p.body = body
 	}
 	p.body = p.body[:n]
 	return p.body

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
+	"unsafe"
 
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec of every other message
@@ -39,16 +41,11 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	var m message
-	switch t := v.(type) {
-	case *Request:
-		m = t
-	case *Response:
-		m = t
-	default:
-		if data.Len() > maxOtherBytes {
+	m, ok := v.(message)
+	if !ok {
+		if data.Len() > MaxOtherBytes {
 			return fmt.Errorf("a message of %d bytes, more than the limit of %d for its kind",
-				data.Len(), maxOtherBytes)
+				data.Len(), MaxOtherBytes)
 		}
 		return c.proto.Unmarshal(data, v)
 	}
@@ -57,9 +54,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return decode(reader{r}, m)
 }
 
-// maxOtherBytes bounds the messages besides the two: a short one can announce many more elements
+// MaxOtherBytes bounds the messages besides the two: a short one can announce many more elements
 // than it takes to write them down. The largest carries a piece of a weight file.
-const maxOtherBytes = 512 << 10
+const MaxOtherBytes = 512 << 10
 
 // Field numbers of both messages; payloadField is the last of each.
 const payloadField = 15
@@ -73,16 +70,21 @@ func withPayload(b *Buffers, p *Payload, appendHead func([]byte) []byte) mem.Buf
 	} else {
 		head = new([]byte)
 	}
-	*head = appendHead((*head)[:0])
-	n := len(p.Bytes())
-	if n > 0 {
-		*head = protowire.AppendTag(*head, payloadField, protowire.BytesType)
-		*head = protowire.AppendVarint(*head, uint64(n))
-	}
+	*head = p.appendTag(appendHead((*head)[:0]))
 	if b == nil {
 		return mem.BufferSlice{mem.SliceBuffer(*head), p.handOver()}
 	}
 	return mem.BufferSlice{mem.NewBuffer(head, &b.heads), p.handOver()}
+}
+
+// appendTag adds what comes before the payload, if there is one.
+func (p *Payload) appendTag(b []byte) []byte {
+	n := len(p.Bytes())
+	if n == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, payloadField, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(n))
 }
 
 func (r *Request) appendHead(b []byte) []byte {
@@ -149,6 +151,8 @@ func appendPacked(b []byte, num protowire.Number, vs []uint32) []byte {
 // message is what decode fills, one field at a time.
 type message interface {
 	Reset()
+	appendHead(b []byte) []byte
+	payload() *Payload
 	// field consumes the value of field num; done is false for a field that
 	// the message does not know.
 	field(r reader, num protowire.Number, typ protowire.Type) (done bool, err error)
@@ -175,6 +179,10 @@ func decode(r reader, m message) error {
 	}
 	return nil
 }
+
+func (r *Request) payload() *Payload { return &r.Activations }
+
+func (r *Response) payload() *Payload { return &r.Outputs }
 
 func (r *Request) field(in reader, num protowire.Number, typ protowire.Type) (bool, error) {
 	switch num {
@@ -245,11 +253,20 @@ func (r *Response) field(in reader, num protowire.Number, typ protowire.Type) (b
 
 var errWireType = errors.New("unexpected wire type")
 
+// Source is a message that is read as it comes: what mem.Reader is.
+type Source interface {
+	io.ByteReader
+	io.Reader
+	// Remaining is how much of the message is left.
+	Remaining() int
+	Discard(n int) (int, error)
+}
+
 // reader reads protobuf values from a message's fragments.
-type reader struct{ *mem.Reader }
+type reader struct{ Source }
 
 func (r reader) varint() (uint64, error) {
-	v, err := binary.ReadUvarint(r)
+	v, err := binary.ReadUvarint(r.Source) // r itself would be allocated as an interface
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -311,24 +328,46 @@ func (r reader) floats(dst *[]float32, typ protowire.Type) error {
 	if n%4 != 0 {
 		return errors.New("packed floats are not a multiple of 4 bytes")
 	}
-	var b [4]byte
-	for ; n > 0; n -= 4 {
-		if _, err := io.ReadFull(r, b[:]); err != nil {
+	for n > 0 {
+		at, k := len(*dst), min(n, listBytes)
+		*dst = slices.Grow(*dst, k/4)[:at+k/4]
+		b := floatBytes((*dst)[at:])
+		if _, err := io.ReadFull(r.Source, b); err != nil {
 			return io.ErrUnexpectedEOF
 		}
-		*dst = append(*dst, math.Float32frombits(binary.LittleEndian.Uint32(b[:])))
+		F32.Decode((*dst)[at:], b) // where they lie
+		n -= k
 	}
 	return nil
 }
+
+// floatBytes is the memory of x.
+func floatBytes(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+// listBytes of a list are waited for at once.
+const listBytes = 64 << 10
 
 func (r reader) payload(p *Payload, typ protowire.Type) error {
 	n, err := r.length(typ)
 	if err != nil {
 		return err
 	}
-	_, err = io.ReadFull(r, p.incoming(n))
-	return err
+	// What was only announced takes no memory yet.
+	for have := 0; ; {
+		body := p.incoming(have, min(n, max(2*have, firstBytes)))
+		if _, err := io.ReadFull(r.Source, body[have:]); err != nil {
+			return err
+		}
+		if have = len(body); have == n {
+			return nil
+		}
+	}
 }
+
+// firstBytes is what a payload may announce and have at once.
+const firstBytes = 1 << 20
 
 // maxText bounds what a peer says to people: it ends up in logs and in answers.
 const maxText = 4 << 10
@@ -343,7 +382,7 @@ func (r reader) text(dst *string, typ protowire.Type) error {
 		return err
 	}
 	b := make([]byte, n)
-	_, err = io.ReadFull(r, b)
+	_, err = io.ReadFull(r.Source, b)
 	*dst = string(b)
 	return err
 }
