@@ -93,6 +93,8 @@ type Config struct {
 	// Wire is what activations are rounded to on their way; default f32, which
 	// rounds nothing.
 	Wire wire.Format
+	// Transport is dispatch's.
+	Transport dispatch.Transport
 	// CallTimeout and Patience are dispatch's; defaults 20 s and 15 s.
 	CallTimeout, Patience time.Duration
 	// DrainTimeout bounds how long running requests may go on after the
@@ -413,6 +415,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		ExpertBytes: c.expertBytes(), CallTimeout: c.cfg.CallTimeout,
 		HedgeAfter: c.cfg.HedgeAfter, Patience: c.cfg.Patience, MaxMessage: c.maxMessage(),
 		LastResort: c.lastResort(), Pool: c.pool, OnSettled: c.cluster.announce, Log: c.log,
+		Transport: c.cfg.Transport,
 	})
 	if err != nil {
 		return err

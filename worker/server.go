@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-serve/conclave/internal/border"
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/internal/wire/direct"
 	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/model"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
@@ -35,6 +36,7 @@ type Server struct {
 	maxMessage int
 	started    time.Time
 	grpc       *grpc.Server
+	direct     *direct.Server // has the lanes
 	log        *slog.Logger
 	streams    atomic.Int32 // open ones, as admit counts
 	budget     *border.Budget
@@ -61,13 +63,15 @@ func NewServer(
 		budget: border.NewBudget(budgetMessages * int64(maxMessage)),
 	}
 	s.grpc = grpc.NewServer(append(wire.ServerOptions(maxMessage), grpc.InTapHandle(s.admit))...)
+	s.direct = direct.NewServer(direct.ServerOptions{MaxMessage: maxMessage, Admit: s.admit})
 	conclavev1.RegisterExpertServiceServer(s.grpc, s)
+	conclavev1.RegisterExpertServiceServer(s.direct, s)
 	return s
 }
 
 // Serve answers on lis until Stop.
 func (s *Server) Serve(lis net.Listener) error {
-	err := s.grpc.Serve(border.Listener(s.budget.Listener(lis), maxConnections))
+	err := s.grpc.Serve(s.direct.Split(border.Listener(s.budget.Listener(lis), maxConnections)))
 	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve experts on %v: %w", lis.Addr(), err)
 	}
@@ -76,7 +80,10 @@ func (s *Server) Serve(lis net.Listener) error {
 
 // Stop cuts all lanes and waits for their handlers; after it, nothing reads
 // the store or the pool. It may be called before Serve, and twice.
-func (s *Server) Stop() { s.grpc.Stop() }
+func (s *Server) Stop() {
+	s.direct.Stop()
+	s.grpc.Stop()
+}
 
 // Describe implements conclavev1.ExpertServiceServer.
 func (s *Server) Describe(

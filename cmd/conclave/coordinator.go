@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/coordinator"
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/host"
@@ -36,6 +37,7 @@ type serveFlags struct {
 	MicroBatches  int           `help:"Parts of a step that overlap, 1 or 2, so that workers compute while the coordinator does; 0: what is faster." default:"0"`
 	DraftTokens   int           `help:"Tokens to guess by looking up what followed the same words before; answers stay the same. 0: none." default:"0"`
 	Wire          wireFormat    `help:"Activations between processes: f32 (exact) or bf16 (half the traffic)." default:"f32"`
+	Transport     laneTransport `help:"What carries expert calls: auto (frames written and read where calls are made) or grpc (stock gRPC); on the wire they are the same." default:"auto"`
 	Replicas      int           `help:"Copies of every expert, on different workers, as far as their memory and number allow." default:"2"`
 	Rebalance     time.Duration `help:"How often to look whether moving experts between workers, or more copies of hot ones, would make the slowest workers faster. 0: never." default:"10s" name:"rebalance-every"`
 	HedgeAfter    float64       `help:"Ask another replica too when a call takes longer than so many times what 99 of 100 take; at most one call in twenty. 0: never." default:"2"`
@@ -111,8 +113,8 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,
 		NoLastResort: !f.LastResort, RebalanceEvery: f.Rebalance,
-		MinWorkers: f.MinWorkers,
-		Threads:    f.Threads, Pin: host.Pin(f.Pin),
+		MinWorkers: f.MinWorkers, Transport: dispatch.Transport(f.Transport),
+		Threads: f.Threads, Pin: host.Pin(f.Pin),
 		Wire: wire.Format(f.Wire), CallTimeout: f.CallTimeout,
 		Patience: f.Patience, DrainTimeout: f.DrainTimeout, Tracing: f.tracing(),
 		Access: f.access(), RequestTimeout: f.RequestTimeout, MaxBody: int64(f.MaxBody),

@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
 
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/internal/local"
 	"github.com/conclave-serve/conclave/internal/membership"
@@ -32,6 +33,16 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	}
 	*b = byteSize(n)
 	return nil
+}
+
+// laneTransport is what carries expert calls.
+type laneTransport dispatch.Transport
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *laneTransport) UnmarshalText(text []byte) error {
+	transport, err := dispatch.ParseTransport(string(text))
+	*t = laneTransport(transport)
+	return err
 }
 
 // wireFormat is what activations are rounded to between processes.

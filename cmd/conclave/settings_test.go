@@ -75,7 +75,7 @@ func TestSettingsOfAGroup(t *testing.T) {
 func TestUpPassesSettingsOn(t *testing.T) {
 	for _, args := range [][]string{nil, {
 		"--kv-memory=3MiB", "--kv-dtype=int8", "--no-prefix-caching", "--no-last-resort", "--max-rows=9", "--max-running=8",
-		"--max-waiting=7", "--wire=bf16", "--call-timeout=6s", "--patience=5s", "--drain-timeout=4s",
+		"--max-waiting=7", "--wire=bf16", "--transport=grpc", "--call-timeout=6s", "--patience=5s", "--drain-timeout=4s",
 		"--rope-scaling={}", "--tool-format=hermes", "--micro-batches=2", "--draft-tokens=3",
 		"--api-key=k", "--cors-origin=*", "--max-body=5MiB", "--request-timeout=3s",
 	}} {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/conclave-serve/conclave/coordinator/dispatch"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/internal/chat"
 	"github.com/conclave-serve/conclave/internal/demo"
@@ -110,6 +111,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--max-rows", strconv.Itoa(f.MaxRows), "--max-running", strconv.Itoa(f.MaxRunning),
 		"--max-waiting", strconv.Itoa(f.MaxWaiting), "--wire", wire.Format(f.Wire).String(),
 		"--replicas", strconv.Itoa(f.Replicas), "--rebalance-every", f.Rebalance.String(),
+		"--transport", dispatch.Transport(f.Transport).String(),
 		"--hedge-after", strconv.FormatFloat(f.HedgeAfter, 'g', -1, 64),
 		"--call-timeout", f.CallTimeout.String(), "--patience", f.Patience.String(),
 		"--drain-timeout", f.DrainTimeout.String(), "--rope-scaling", f.RopeScaling,

@@ -29,6 +29,8 @@ type Config struct {
 	// Format is what activations are rounded to on their way; default F32,
 	// which rounds nothing.
 	Format wire.Format
+	// Transport is what lanes run on; default TransportDirect.
+	Transport Transport
 	// CallTimeout is how long a worker may take for one layer before its lane
 	// is cut; default 20 s.
 	CallTimeout time.Duration

@@ -125,6 +125,9 @@ var ErrClosed = errors.New("dispatcher is closed")
 func (d *Dispatcher) wait(
 	ctx context.Context, f *flight, wake time.Time, changed <-chan struct{},
 ) error {
+	if changed == nil && d.hearAtOnce(f, wake) {
+		return nil
+	}
 	var timer <-chan time.Time
 	if !wake.IsZero() {
 		d.timer.Reset(time.Until(wake))

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/conclave-serve/conclave/internal/wire"
 	conclavev1 "github.com/conclave-serve/conclave/proto/conclave/v1"
@@ -32,7 +31,7 @@ const maxDescription = 512 << 10
 // to be broken, and late answers that nobody waits for any more are taken off it.
 type lane struct {
 	worker string
-	conn   *grpc.ClientConn
+	conn   connection
 	stream grpc.ClientStream
 	// ctx ends when the lane is of no more use; its cause says why.
 	ctx    context.Context
@@ -42,6 +41,7 @@ type lane struct {
 	// the transport to take it.
 	stuck *time.Timer
 
+	ear      ear
 	buffers  wire.Buffers
 	listened chan struct{} // closed when the listener has ended
 	// behind is the number of requests on their way that are late, were asked of others
@@ -71,22 +71,22 @@ var (
 // checkpoint, and opens its stream. The lane lives until ctx ends or it is
 // cut; it must be closed.
 func openLane(ctx context.Context, cfg *Config, id, addr string, r *record) (*lane, error) {
-	options := append(wire.DialOptions(cfg.MaxMessage),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
-	if err != nil {
+	l := &lane{worker: id, record: r, listened: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	var err error
+	if l.conn, err = connect(l.ctx, cfg, addr); err != nil {
+		l.cut(err)
 		return nil, fmt.Errorf("dial worker %s at %s: %w", id, addr, err)
 	}
-	l := &lane{worker: id, conn: conn, record: r, listened: make(chan struct{})}
-	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	if err := l.handshake(cfg); err != nil {
 		l.cut(err)
-		_ = conn.Close() // nothing is pending on it
+		_ = l.conn.Close() // nothing is pending on it
 		return nil, fmt.Errorf("open lane to worker %s at %s: %w", id, addr, err)
 	}
 	l.stuck = time.AfterFunc(time.Hour, func() { l.cut(errStuck) })
 	l.stuck.Stop()
 	r.renewed()
+	l.ear.init(l.stream)
 	go l.listen()
 	return l, nil
 }
@@ -113,8 +113,14 @@ func (l *lane) handshake(cfg *Config) error {
 	// if the headers do not come in time.
 	stop := context.AfterFunc(ctx, func() { l.cut(ctx.Err()) })
 	defer stop()
-	if l.stream, err = client.Dispatch(l.ctx); err != nil {
+	stream, err := client.Dispatch(l.ctx)
+	if err != nil {
 		return err
+	}
+	l.stream = stream
+	if g, ok := stream.(*grpc.GenericClientStream[
+		conclavev1.DispatchRequest, conclavev1.DispatchResponse]); ok {
+		l.stream = g.ClientStream // what is behind the generated type
 	}
 	// The worker sends its headers at once; seeing them proves the stream.
 	_, err = l.stream.Header()
@@ -227,19 +233,21 @@ func (l *lane) giveUp(c *call) {
 	}
 }
 
-// listen takes answers off the stream until it ends.
+// listen takes answers off the stream until it ends, but for those that whoever waits for them
+// takes.
 func (l *lane) listen() {
 	defer close(l.listened)
-	spare := &wire.Response{}
-	var answered time.Time // when the last answer came
 	for {
-		err := l.stream.RecvMsg(spare)
+		l.ear.await(l.ctx)
+		l.ear.mu.Lock()
+		err := l.stream.RecvMsg(l.ear.spare)
 		if errors.Is(err, io.EOF) {
 			err = errHungUp
 		}
 		if err == nil {
-			spare, err = l.hear(spare, &answered)
+			err = l.hear()
 		}
+		l.ear.mu.Unlock()
 		if err != nil {
 			l.end(err)
 			return
@@ -247,22 +255,22 @@ func (l *lane) listen() {
 	}
 }
 
-// hear holds an answer to the request that is due, and returns memory for the
-// next one.
-func (l *lane) hear(r *wire.Response, answered *time.Time) (spare *wire.Response, err error) {
+// hear holds the answer that has come to the request that is due.
+func (l *lane) hear() error {
+	r, answered := l.ear.spare, &l.ear.answered
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.due) == 0 {
-		return nil, errUnasked
+		return errUnasked
 	}
 	c := l.due[0]
 	if r.ID != c.req.ID {
-		return nil, fmt.Errorf("it answered request %d, expected %d", r.ID, c.req.ID)
+		return fmt.Errorf("it answered request %d, expected %d", r.ID, c.req.ID)
 	}
 	copy(l.due, l.due[1:])
 	l.due = l.due[:len(l.due)-1]
 	c.timer.Stop()
-	spare, c.resp = c.resp, r
+	l.ear.spare, c.resp = c.resp, r
 	now := time.Now()
 	c.span = newSpan(r, now.Sub(c.sent), answered.Sub(c.sent))
 	*answered = now
@@ -272,7 +280,7 @@ func (l *lane) hear(r *wire.Response, answered *time.Time) (spare *wire.Response
 	}
 	l.record.answered(c, bytes)
 	l.overLocked(c)
-	return spare, nil
+	return nil
 }
 
 // overLocked hands a call that is not due any more to whoever waits for it.
@@ -315,4 +323,5 @@ func (l *lane) close() {
 	_ = l.conn.Close() // nothing is pending on it
 	<-l.listened
 	l.stuck.Stop()
+	l.ear.rest()
 }
