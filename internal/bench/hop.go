@@ -74,9 +74,19 @@ type HopResult struct {
 	// LaneRatio and CallRatio compare medians with that of the bare socket.
 	LaneRatio float64 `json:"lane_ratio"`
 	CallRatio float64 `json:"call_ratio"`
+	// GRPC are the same over stock gRPC.
+	GRPC StockResult `json:"grpc"`
 	// Throughput is bytes a second in both directions together, at the median.
 	RawThroughput  float64 `json:"raw_bytes_per_second"`
 	CallThroughput float64 `json:"call_bytes_per_second"`
+}
+
+// StockResult is one size of call on one path over stock gRPC.
+type StockResult struct {
+	Lane      Latency `json:"lane"`
+	Call      Latency `json:"call"`
+	LaneRatio float64 `json:"lane_ratio"`
+	CallRatio float64 `json:"call_ratio"`
 }
 
 // Latency is round trips, in seconds.
@@ -105,27 +115,47 @@ func Hop(ctx context.Context, cfg HopConfig) (*HopReport, error) {
 			cfg.Progress(fmt.Sprintf("%s, %d tokens", end.Network, tokens))
 			result, err := b.measure(ctx, tokens)
 			if err != nil {
-				b.dispatcher.Close()
+				b.close()
 				return nil, err
 			}
 			r.Hops = append(r.Hops, result)
 		}
-		b.dispatcher.Close()
+		b.close()
 	}
 	return r, nil
 }
 
-// hopBench is a dispatcher with a lane to the other end.
+// hopBench is a lane to the other end on each transport.
 type hopBench struct {
-	cfg        HopConfig
-	end        End
-	dispatcher *dispatch.Dispatcher
+	cfg           HopConfig
+	end           End
+	direct, stock *dispatch.Dispatcher
+}
+
+func (b *hopBench) close() {
+	b.direct.Close()
+	b.stock.Close()
 }
 
 func newHopBench(ctx context.Context, cfg HopConfig, end End) (*hopBench, error) {
+	direct, err := newHopDispatcher(ctx, cfg, end, dispatch.TransportDirect)
+	if err != nil {
+		return nil, err
+	}
+	stock, err := newHopDispatcher(ctx, cfg, end, dispatch.TransportGRPC)
+	if err != nil {
+		direct.Close()
+		return nil, err
+	}
+	return &hopBench{cfg, end, direct, stock}, nil
+}
+
+func newHopDispatcher(
+	ctx context.Context, cfg HopConfig, end End, transport dispatch.Transport,
+) (*dispatch.Dispatcher, error) {
 	d, err := dispatch.New(dispatch.Config{
 		Model: rigModel, Experts: []int{1}, Hidden: cfg.Peer.Hidden, Format: cfg.Wire,
-		MaxMessage: maxMessage,
+		MaxMessage: maxMessage, Transport: transport,
 	})
 	if err != nil {
 		return nil, err
@@ -139,7 +169,7 @@ func newHopBench(ctx context.Context, cfg HopConfig, end End) (*hopBench, error)
 		d.Close()
 		return nil, fmt.Errorf("%s %s: %w", end.Network, end.Worker, err)
 	}
-	return &hopBench{cfg, end, d}, nil
+	return d, nil
 }
 
 const (
@@ -152,8 +182,7 @@ const (
 
 // measure takes turns between the lane and a bare socket.
 func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err error) {
-	hidden, format := b.cfg.Peer.Hidden, b.cfg.Wire
-	payload := tokens * hidden * format.Size()
+	payload := tokens * b.cfg.Peer.Hidden * b.cfg.Wire.Size()
 	raw, err := dialRaw(ctx, b.end, payload)
 	if err != nil {
 		return r, err
@@ -161,24 +190,19 @@ func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err er
 	defer func() { err = errors.Join(err, raw.conn.Close()) }()
 	stop := context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // wakes a round trip
 	defer stop()
-	c := hopCall{dispatcher: b.dispatcher, x: ones(tokens * hidden), out: ones(tokens * hidden)}
-	c.choice = router.Choice{K: 1}
-	c.choice.Resize(tokens)
-	for i := range tokens {
-		c.choice.Experts[i], c.choice.Weights[i] = 0, 1
-	}
-	b.dispatcher.Begin()
-	defer b.dispatcher.End()
+	direct, stock := b.call(b.direct, tokens), b.call(b.stock, tokens)
+	defer direct.end()
+	defer stock.end()
 	var t trips
-	if err := t.turn(ctx, raw, &c); err != nil { // makes buffers and connections larger
+	if err := t.turn(ctx, raw, direct, stock); err != nil { // makes buffers and connections larger
 		return r, err
 	}
 	t = trips{}
 	for began := time.Now(); ; {
-		if err := t.turn(ctx, raw, &c); err != nil {
+		if err := t.turn(ctx, raw, direct, stock); err != nil {
 			return r, err
 		}
-		if time.Since(began) >= b.cfg.Duration || len(t.call) >= mostTrips {
+		if time.Since(began) >= b.cfg.Duration || len(t.raw) >= mostTrips {
 			break
 		}
 	}
@@ -186,10 +210,16 @@ func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err er
 }
 
 // trips are the seconds of round trips.
-type trips struct{ raw, lane, call []float64 }
+type trips struct {
+	raw           []float64
+	direct, stock laneTrips
+}
 
-// turn goes on a burst of round trips on the bare socket, and then through the lane.
-func (t *trips) turn(ctx context.Context, raw *rawSocket, c *hopCall) error {
+// laneTrips are those of one transport.
+type laneTrips struct{ lane, call []float64 }
+
+// turn goes on a burst of round trips on the bare socket, and then through each lane.
+func (t *trips) turn(ctx context.Context, raw *rawSocket, direct, stock *hopCall) error {
 	for range burst {
 		began := time.Now()
 		if err := raw.roundTrip(); err != nil {
@@ -197,6 +227,10 @@ func (t *trips) turn(ctx context.Context, raw *rawSocket, c *hopCall) error {
 		}
 		t.raw = append(t.raw, time.Since(began).Seconds())
 	}
+	return errors.Join(t.direct.burst(ctx, direct), t.stock.burst(ctx, stock))
+}
+
+func (t *laneTrips) burst(ctx context.Context, c *hopCall) error {
 	for range burst {
 		lane, call, err := c.run(ctx)
 		if err != nil {
@@ -209,8 +243,11 @@ func (t *trips) turn(ctx context.Context, raw *rawSocket, c *hopCall) error {
 
 // result fills in what follows from the times.
 func (t *trips) result(r HopResult) HopResult {
-	r.Raw, r.Lane, r.Call = latency(t.raw), latency(t.lane), latency(t.call)
+	r.Raw, r.Lane, r.Call = latency(t.raw), latency(t.direct.lane), latency(t.direct.call)
 	r.LaneRatio, r.CallRatio = r.Lane.P50/r.Raw.P50, r.Call.P50/r.Raw.P50
+	g := &r.GRPC
+	g.Lane, g.Call = latency(t.stock.lane), latency(t.stock.call)
+	g.LaneRatio, g.CallRatio = g.Lane.P50/r.Raw.P50, g.Call.P50/r.Raw.P50
 	both := 2 * float64(r.Bytes)
 	r.RawThroughput, r.CallThroughput = both/r.Raw.P50, both/r.Call.P50
 	return r
@@ -222,6 +259,20 @@ type hopCall struct {
 	x, out     []float32
 	choice     router.Choice
 }
+
+// call begins a step of some tokens.
+func (b *hopBench) call(d *dispatch.Dispatcher, tokens int) *hopCall {
+	n := tokens * b.cfg.Peer.Hidden
+	c := &hopCall{dispatcher: d, x: ones(n), out: ones(n), choice: router.Choice{K: 1}}
+	c.choice.Resize(tokens)
+	for i := range tokens {
+		c.choice.Experts[i], c.choice.Weights[i] = 0, 1
+	}
+	d.Begin()
+	return c
+}
+
+func (c *hopCall) end() { c.dispatcher.End() }
 
 // run makes the call and returns the seconds of the lane, and of all but what the worker computed.
 func (c *hopCall) run(ctx context.Context) (lane, call float64, err error) {
