@@ -123,10 +123,7 @@ func mulTiles(dst []float32, dstStride int, x []float32, tokens int, w *Matrix, 
 	var o operands
 	o.dstStride, o.xStride, o.wStride = 4*dstStride, 4*w.Cols, w.stride()
 	o.blocks, o.exponentStride = w.Cols/lanes, w.exponentStride()
-	rows := 2
-	if tokens == 1 {
-		rows = tileRows
-	}
+	rows := rowsOfTile(w.Format, tokens)
 	for r := lo; r < hi; {
 		n, together := rows, tokens
 		if r+n > hi || w.Format == E4M3 && w.scaleRow(r) != w.scaleRow(r+n-1) {
@@ -168,23 +165,78 @@ func decodeTail(block *[lanes]float32, w *Matrix, r int) {
 	w.decodeGeneric(block[:w.Cols-from], r, from)
 }
 
-// mulTile computes a tile of one of the four shapes.
+// rowsOfTile returns the rows of a tile of 1, 2 or 3 tokens.
+func rowsOfTile(f Format, tokens int) int {
+	if tokens == 1 || wide && f > F16 {
+		return tileRows
+	}
+	return 2
+}
+
+// mulTile computes a tile of rowsOfTile rows, or of one token and one row.
 func mulTile(f Format, tokens, rows int, operands, tail *byte) {
 	switch {
+	case rows > 1 && wide && f > F16:
+		mulWide(f, tokens, operands, tail)
 	case tokens == 3:
 		mul3x2(f, operands, tail)
 	case tokens == 2:
 		mul2x2(f, operands, tail)
-	case rows > 1 && wide && f == MXFP4:
-		mul1x4MXFP4AVX512(operands, tail)
-	case rows > 1 && wide && f == Q8:
-		mul1x4Q8AVX512(operands, tail)
-	case rows > 1 && wide && f == Q4:
-		mul1x4Q4AVX512(operands, tail)
 	case rows > 1:
 		mul1x4(f, operands, tail)
 	default:
 		mul1x1(f, operands, tail)
+	}
+}
+
+// mulWide computes a tile in registers of 512 bits.
+func mulWide(f Format, tokens int, operands, tail *byte) {
+	switch tokens {
+	case 1:
+		mulWide1x4(f, operands, tail)
+	case 2:
+		mulWide2x4(f, operands, tail)
+	default:
+		mulWide3x4(f, operands, tail)
+	}
+}
+
+func mulWide1x4(f Format, operands, tail *byte) {
+	switch f {
+	case E4M3:
+		mul1x4E4M3AVX512(operands, tail)
+	case MXFP4:
+		mul1x4MXFP4AVX512(operands, tail)
+	case Q8:
+		mul1x4Q8AVX512(operands, tail)
+	case Q4:
+		mul1x4Q4AVX512(operands, tail)
+	}
+}
+
+func mulWide2x4(f Format, operands, tail *byte) {
+	switch f {
+	case E4M3:
+		mul2x4E4M3AVX512(operands, tail)
+	case MXFP4:
+		mul2x4MXFP4AVX512(operands, tail)
+	case Q8:
+		mul2x4Q8AVX512(operands, tail)
+	case Q4:
+		mul2x4Q4AVX512(operands, tail)
+	}
+}
+
+func mulWide3x4(f Format, operands, tail *byte) {
+	switch f {
+	case E4M3:
+		mul3x4E4M3AVX512(operands, tail)
+	case MXFP4:
+		mul3x4MXFP4AVX512(operands, tail)
+	case Q8:
+		mul3x4Q8AVX512(operands, tail)
+	case Q4:
+		mul3x4Q4AVX512(operands, tail)
 	}
 }
 
@@ -282,7 +334,11 @@ func decodeFast(dst []float32, w *Matrix, r, from, ahead int) {
 			decodeF16AVX2(p)
 		case E4M3:
 			o.scales = &w.scales(r)[from/scaleBlock]
-			decodeE4M3AVX2(p)
+			if wide {
+				decodeE4M3AVX512(p)
+			} else {
+				decodeE4M3AVX2(p)
+			}
 		case MXFP4:
 			o.exponents = &w.exponents(r)[from/exponentGroup]
 			if wide {

@@ -211,6 +211,18 @@ func decodeQ4AVX2(operands *byte)
 //go:noescape
 func mul1x4MXFP4AVX512(operands *byte, tail *byte)
 
+// mul2x4MXFP4AVX512 is the product of 2 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x4MXFP4AVX512(operands *byte, tail *byte)
+
+// mul3x4MXFP4AVX512 is the product of 3 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x4MXFP4AVX512(operands *byte, tail *byte)
+
 // decodeMXFP4AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
 //
 //go:noescape
@@ -221,6 +233,18 @@ func decodeMXFP4AVX512(operands *byte)
 //
 //go:noescape
 func mul1x4Q8AVX512(operands *byte, tail *byte)
+
+// mul2x4Q8AVX512 is the product of 2 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x4Q8AVX512(operands *byte, tail *byte)
+
+// mul3x4Q8AVX512 is the product of 3 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x4Q8AVX512(operands *byte, tail *byte)
 
 // decodeQ8AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
 //
@@ -233,10 +257,45 @@ func decodeQ8AVX512(operands *byte)
 //go:noescape
 func mul1x4Q4AVX512(operands *byte, tail *byte)
 
+// mul2x4Q4AVX512 is the product of 2 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x4Q4AVX512(operands *byte, tail *byte)
+
+// mul3x4Q4AVX512 is the product of 3 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x4Q4AVX512(operands *byte, tail *byte)
+
 // decodeQ4AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
 //
 //go:noescape
 func decodeQ4AVX512(operands *byte)
+
+// mul1x4E4M3AVX512 is the product of 1 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul1x4E4M3AVX512(operands *byte, tail *byte)
+
+// mul2x4E4M3AVX512 is the product of 2 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul2x4E4M3AVX512(operands *byte, tail *byte)
+
+// mul3x4E4M3AVX512 is the product of 3 × 4 rows: see type operands. If tail is not nil, it
+// has one more block of each: see tailBlocks.
+//
+//go:noescape
+func mul3x4E4M3AVX512(operands *byte, tail *byte)
+
+// decodeE4M3AVX512 writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.
+//
+//go:noescape
+func decodeE4M3AVX512(operands *byte)
 
 // errorQ4AVX2 is errorQ4 of 32 weights.
 //

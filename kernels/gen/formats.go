@@ -280,7 +280,7 @@ func (f *mxfp4) widen(scale VecVirtual) func(Mem, bool) Op {
 			half = f.halves[1]
 		} else {
 			group = ZMM()
-			VMOVDQU(m, group.AsX())
+			VMOVDQU32(m, group.AsX())
 		}
 		VMOVDQU32(half, w)
 		VPERMD(group, w, w)

@@ -48,7 +48,8 @@ func main() {
 func products() {
 	unscaled := []format{f32{}, newBF16(), f16{}}
 	groups := []wideFormat{newMXFP4(), newQ8(), newQ4()}
-	for _, f := range append(unscaled, newE4M3(), groups[0], groups[1], groups[2]) {
+	scaled := newE4M3()
+	for _, f := range append(unscaled, scaled, groups[0], groups[1], groups[2]) {
 		mul(f, 1, 1) // what the others leave over
 		mul(f, 1, 4) // one token: four rows hide the latency of the additions
 		mul(f, 2, 2)
@@ -56,9 +57,15 @@ func products() {
 		decode(f)
 	}
 	for _, f := range groups {
-		mulWide(f, 4) // one token
+		for tokens := 1; tokens <= 3; tokens++ {
+			mulWide(f, tokens)
+		}
 		decodeWide(f)
 	}
+	for tokens := 1; tokens <= 3; tokens++ {
+		mulWideE4M3(scaled, tokens)
+	}
+	decodeWideE4M3(scaled)
 	errorQ4()
 	panelTiles(unscaled...)
 	reduceTiles()

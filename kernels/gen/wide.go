@@ -53,64 +53,111 @@ func (w *wideWalk) loop(block func(last bool, load func(row int) Op), move func(
 	Label("looped")
 }
 
-// mulWide writes the product of one token and some rows.
-func mulWide(f wideFormat, rows int) {
-	name := fmt.Sprintf("mul1x%d%sAVX512", rows, f.name())
+// wideTile is a register tile of some tokens and four rows, in registers of 512 bits.
+type wideTile struct {
+	x   pointers
+	acc [][]VecVirtual // [tokens][tileRows]
+}
+
+// newWideTile begins the function.
+func newWideTile(f format, tokens int) *wideTile {
+	name := fmt.Sprintf("mul%dx%d%sAVX512", tokens, tileRows, f.name())
 	TEXT(name, NOSPLIT, "func(operands, tail *byte)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s is the product of 1 × %d rows: see type operands. If tail is not nil, it", name,
-		rows), "has one more block of each: see tailBlocks.")
-	acc := make([]VecVirtual, rows)
-	for r := range acc {
-		acc[r] = ZMM()
-		VPXORD(acc[r], acc[r], acc[r])
-	}
-	x := field("x")
-	step := func(at Mem, load func(row int) Op) {
-		activation := ZMM()
-		VMOVUPS(at, activation)
-		for r, sum := range acc {
-			VFMADD231PS(load(r), activation, sum)
+	Doc(fmt.Sprintf("%s is the product of %d × %d rows: see type operands. If tail is not nil, it", name,
+		tokens, tileRows), "has one more block of each: see tailBlocks.")
+	t := &wideTile{x: rowsAt("x", "xStride", tokens)}
+	for range tokens {
+		sums := make([]VecVirtual, tileRows)
+		for r := range sums {
+			sums[r] = ZMM()
+			VPXORD(sums[r], sums[r], sums[r])
 		}
+		t.acc = append(t.acc, sums)
 	}
-	w := newWideWalk(f, rows)
-	w.ahead = w.weights.after(prefetchRows)
-	TESTQ(w.blocks, w.blocks)
-	JZ(LabelRef("looped"))
-	w.loop(func(last bool, load func(row int) Op) {
-		at := Mem{Base: x}
-		if last {
-			at.Disp = wideBytes
-		}
-		step(at, load)
-	}, func() { ADDQ(Imm(2*wideBytes), x) })
+	return t
+}
 
+// step adds the n-th block from here.
+func (t *wideTile) step(n int, load func(row int) Op) {
+	t.add(func(token int) Mem { return t.x.at(token, wideBytes*n) }, load)
+}
+
+func (t *wideTile) add(x func(token int) Mem, load func(row int) Op) {
+	activations := make([]VecVirtual, len(t.acc))
+	for i := range activations {
+		activations[i] = ZMM()
+		VMOVUPS(x(i), activations[i])
+	}
+	for r := range tileRows {
+		weight := load(r)
+		for i, activation := range activations {
+			VFMADD231PS(weight, activation, t.acc[i][r])
+		}
+	}
+}
+
+func (t *wideTile) move(blocks int) { t.x.move(wideBytes * blocks) }
+
+// end adds the tail, stores the sums and ends the function.
+func (t *wideTile) end() {
 	tail := Load(Param("tail"), GP64())
 	TESTQ(tail, tail)
 	JZ(LabelRef("done"))
 	xTail := field("xTail")
 	ADDQ(tail, xTail)
 	ADDQ(U32(tailWeights), tail)
-	step(Mem{Base: xTail}, func(r int) Op { return Mem{Base: tail, Disp: wideBytes * r} })
+	t.add(func(i int) Mem { return Mem{Base: xTail, Disp: wideBytes * i} }, func(r int) Op {
+		w := ZMM()
+		VMOVUPS(Mem{Base: tail, Disp: wideBytes * r}, w)
+		return w
+	})
 	Label("done")
-	dst := field("dst")
-	for r, sum := range acc {
-		high := YMM()
-		VEXTRACTF64X4(U8(1), sum, high)
-		low := sum.AsY().(VecVirtual)
-		VMOVSS(reduced([2]VecVirtual{low, high}), Mem{Base: dst, Disp: 4 * r})
+	dst, stride := field("dst"), field("dstStride")
+	for i, sums := range t.acc {
+		for r, sum := range sums {
+			high := YMM()
+			VEXTRACTF64X4(U8(1), sum, high)
+			low := sum.AsY().(VecVirtual)
+			VMOVSS(reduced([2]VecVirtual{low, high}), Mem{Base: dst, Disp: 4 * r})
+		}
+		if i+1 < len(t.acc) {
+			ADDQ(stride, dst)
+		}
 	}
 	VZEROUPPER()
 	RET()
 }
 
-// decodeWide writes the conversion of a row.
-func decodeWide(f wideFormat) {
+// mulWide writes the product of some tokens and four rows.
+func mulWide(f wideFormat, tokens int) {
+	t := newWideTile(f, tokens)
+	w := newWideWalk(f, tileRows)
+	w.ahead = w.weights.after(prefetchRows)
+	TESTQ(w.blocks, w.blocks)
+	JZ(LabelRef("looped"))
+	w.loop(func(last bool, load func(row int) Op) {
+		n := 0
+		if last {
+			n = 1
+		}
+		t.step(n, load)
+	}, func() { t.move(2) })
+	t.end()
+}
+
+// decodeWideText begins the conversion of a row, and returns where to.
+func decodeWideText(f format) Register {
 	name := "decode" + f.name() + "AVX512"
 	TEXT(name, NOSPLIT, "func(operands *byte)")
 	Pragma("noescape")
 	Doc(name + " writes a row of weights to dst, and prefetches what lies wStride ahead; blocks > 0.")
-	dst := field("dst")
+	return field("dst")
+}
+
+// decodeWide writes the conversion of a row.
+func decodeWide(f wideFormat) {
+	dst := decodeWideText(f)
 	w := newWideWalk(f, 1)
 	w.ahead = pointers{rows: 1, base: field("wStride")}
 	ADDQ(w.weights.base, w.ahead.base)
