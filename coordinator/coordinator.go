@@ -236,7 +236,13 @@ func (c *Coordinator) open(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	c.fingerprint = c.cfg.ExpertsQuant.Model(fingerprint)
+	experts := c.cfg.ExpertsQuant.For(c.spec, c.checkpoint)
+	if experts != c.cfg.ExpertsQuant && c.cfg.AttentionQuant == shard.QuantNone {
+		return fmt.Errorf("activations in int8 need weights that are quantised as they are loaded, or " +
+			"experts in MXFP4: give --experts-quant or --attention-quant, or leave out --activations")
+	}
+	c.cfg.ExpertsQuant = experts
+	c.fingerprint = experts.Model(fingerprint)
 	if c.tokenizer, err = tokenizer.LoadDir(dir); err != nil {
 		return err
 	}

@@ -16,10 +16,11 @@
 //   - A product of quantised weights has the bits of the product of their float32 values: each is
 //     scaled, with one rounding at most, before it is multiplied. Not so keys and values in I8:
 //     their scale is one for a position, and multiplies the finished product (see AttendQueries).
+//   - Matrices with Int8 round activations first; their products are as Int8 defines them.
 //   - A query's attention has the bits of the query alone, however many share a pass over a page.
 //   - Weights, keys and values are read in place, at any alignment, and never beyond the row.
 //   - A matrix's Owner is reachable while a function of the package works with the matrix.
-//   - Nothing here allocates, except what makes something New.
+//   - Nothing here allocates, except what makes something New, and Reserve.
 //   - Bits do not depend on a pool's threads, nor on the memory nodes they belong to.
 //   - Wrong lengths are the caller's bug and panic with a constant message.
 //

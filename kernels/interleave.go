@@ -18,7 +18,9 @@ import (
 // rows, whose sums need not be added up across it, and one token reads memory from end to end. What
 // rows and columns beyond the last are does not matter.
 const (
-	bandRows   = 16
+	// BandRows is the rows of a band.
+	BandRows   = 16
+	bandRows   = BandRows
 	blockBytes = 4 * bandRows
 	bandScales = bandRows * quantScale
 )

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,8 +12,9 @@ import (
 	"github.com/conclave-serve/conclave/model"
 )
 
-// Quant is what weights are converted to as they are loaded. All processes of a cluster that hold
-// weights of one kind must use the same: bits of an answer depend on it.
+// Quant is what weights are converted to as they are loaded, and with what activations they are
+// multiplied. All processes of a cluster that hold weights of one kind must use the same: bits of an
+// answer depend on it.
 type Quant uint8
 
 // The quantisations.
@@ -22,12 +24,49 @@ const (
 	QuantInt4              // kernels.Q4
 )
 
+// rounded is added where activations are rounded to int8, as kernels.Rounded are.
+const rounded Quant = 1 << 7
+
 var quantNames = [...]string{"none", "int8", "int4"}
 
-// String returns the name of the quantisation, as ParseQuant reads it.
-func (q Quant) String() string { return quantNames[q] }
+// Rounded is the quantisation with activations in int8. Weights that are not quantised are
+// multiplied with activations as they are, but for those of MXFP4, which keep their values.
+func (q Quant) Rounded() Quant { return q | rounded }
 
-// ParseQuant reads the name of a quantisation.
+// Exact is the quantisation with activations as they are.
+func (q Quant) Exact() Quant { return q &^ rounded }
+
+// For is what the quantisation of experts comes to with a checkpoint: if they are not quantised, and
+// not MXFP4, no activations are rounded. The spec has passed Check with the checkpoint.
+func (q Quant) For(spec *model.Spec, ck *safetensors.Checkpoint) Quant {
+	if q.Exact() != QuantNone {
+		return q
+	}
+	for _, layer := range spec.Layers {
+		if layer.MoE != nil && len(layer.MoE.Experts) > 0 && mxfp4(layer.MoE.Experts[0].Gate.Weight, ck) {
+			return q
+		}
+	}
+	return QuantNone
+}
+
+// mxfp4 says whether a weight is stored in MXFP4.
+func mxfp4(t model.Tensor, ck *safetensors.Checkpoint) bool {
+	s, err := t.Locate(ck)
+	return err == nil && s.DType == safetensors.U8
+}
+
+// String returns the name of the quantisation, as ParseQuant reads it if activations are not
+// rounded. "int4,activations=int8" says that they are.
+func (q Quant) String() string {
+	name := quantNames[q&^rounded]
+	if q&rounded != 0 {
+		name += ",activations=int8"
+	}
+	return name
+}
+
+// ParseQuant reads the name of a quantisation of weights.
 func ParseQuant(name string) (Quant, error) {
 	for q, known := range quantNames {
 		if name == known {
@@ -74,8 +113,11 @@ func (q Quant) ExpertBytes(spec *model.Spec, ck *safetensors.Checkpoint, layer i
 // LinearBytes is what the weight and bias of a linear layer take in memory.
 func (q Quant) LinearBytes(l model.Linear, ck *safetensors.Checkpoint) int64 {
 	bytes := l.Weight.Bytes(ck)
-	if q != QuantNone {
-		bytes = q.weightBytes(l.Weight)
+	switch {
+	case q.Exact() != QuantNone:
+		bytes = matrixBytes(q.format(kernels.F32), l.Weight)
+	case q != QuantNone && mxfp4(l.Weight, ck):
+		bytes = matrixBytes(q.format(kernels.MXFP4), l.Weight)
 	}
 	if l.Bias.Exists() {
 		bytes += l.Bias.Bytes(ck)
@@ -87,18 +129,20 @@ func (q Quant) LinearBytes(l model.Linear, ck *safetensors.Checkpoint) int64 {
 // needs no checkpoint. 0 for QuantNone.
 func (q Quant) ExpertsBytes(spec *model.Spec) (sum int64) {
 	for _, layer := range spec.Layers {
-		if q == QuantNone || layer.MoE == nil {
+		if q.Exact() == QuantNone || layer.MoE == nil {
 			continue
 		}
 		for _, e := range layer.MoE.Experts {
-			sum += q.weightBytes(e.Gate.Weight) + q.weightBytes(e.Up.Weight) + q.weightBytes(e.Down.Weight)
+			for _, l := range []model.Linear{e.Gate, e.Up, e.Down} {
+				sum += matrixBytes(q.format(kernels.F32), l.Weight)
+			}
 		}
 	}
 	return sum
 }
 
-func (q Quant) weightBytes(t model.Tensor) int64 {
-	return int64(t.Shape[0]) * int64(q.format().Bytes(t.Shape[1]))
+func matrixBytes(f kernels.Format, t model.Tensor) int64 {
+	return int64(f.MatrixBytes(t.Shape[0], t.Shape[1]))
 }
 
 func (q Quant) mlpBytes(m model.MLP, ck *safetensors.Checkpoint) int64 {
@@ -115,23 +159,39 @@ func (q Quant) Idle(ck *safetensors.Checkpoint, tensors ...model.Tensor) {
 	}
 }
 
-// format is that of quantised weights.
-func (q Quant) format() kernels.Format {
-	if q == QuantInt8 {
+// format is what weights of a format become.
+func (q Quant) format(stored kernels.Format) kernels.Format {
+	switch q {
+	case QuantInt8:
 		return kernels.Q8
+	case QuantInt4:
+		return kernels.Q4
+	case QuantInt8 | rounded:
+		return kernels.Q8x16
+	case QuantInt4 | rounded:
+		return kernels.Q4x16
+	case QuantNone | rounded:
+		if stored == kernels.MXFP4 {
+			return kernels.MXFP4x16
+		}
 	}
-	return kernels.Q4
+	return stored
 }
 
 // Quantize replaces matrices by quantised ones, on all cores. These share memory outside the Go
 // heap, which is given back when nothing refers to any of them.
 func (q Quant) Quantize(matrices ...*kernels.Matrix) error {
-	if q == QuantNone {
-		return nil
+	size := 0
+	if q == QuantNone.Rounded() && slices.ContainsFunc(matrices, isNotMXFP4) {
+		return nil // of an expert, all are rearranged or none
 	}
-	format, size := q.format(), 0
 	for _, m := range matrices {
-		size += m.Rows * format.Bytes(m.Cols)
+		if f := q.format(m.Format); f != m.Format {
+			size += f.MatrixBytes(m.Rows, m.Cols)
+		}
+	}
+	if size == 0 {
+		return nil
 	}
 	owner, err := newMemory(size)
 	if err != nil {
@@ -139,9 +199,13 @@ func (q Quant) Quantize(matrices ...*kernels.Matrix) error {
 	}
 	rest := owner.data
 	for _, m := range matrices {
-		n := m.Rows * format.Bytes(m.Cols)
+		f := q.format(m.Format)
+		if f == m.Format {
+			continue
+		}
+		n := f.MatrixBytes(m.Rows, m.Cols)
 		to := kernels.Matrix{
-			Format: format, Rows: m.Rows, Cols: m.Cols, Data: rest[:n:n], Bias: m.Bias, Owner: owner,
+			Format: f, Rows: m.Rows, Cols: m.Cols, Data: rest[:n:n], Bias: m.Bias, Owner: owner,
 		}
 		rest = rest[n:]
 		quantizeRows(to, *m)
@@ -149,6 +213,8 @@ func (q Quant) Quantize(matrices ...*kernels.Matrix) error {
 	}
 	return nil
 }
+
+func isNotMXFP4(m *kernels.Matrix) bool { return m.Format != kernels.MXFP4 }
 
 // quantizeRows is kernels.Quantize on all cores: rows are independent.
 func quantizeRows(to, from kernels.Matrix) {
@@ -158,6 +224,10 @@ func quantizeRows(to, from kernels.Matrix) {
 	for i := range parts {
 		done.Go(func() {
 			lo, hi := i*from.Rows/parts, (i+1)*from.Rows/parts
+			if to.Format == kernels.MXFP4x16 {
+				kernels.Interleave(to, from, lo, hi)
+				return
+			}
 			kernels.Quantize(to, from, lo, hi, make([]float32, from.Cols))
 		})
 	}

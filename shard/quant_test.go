@@ -13,12 +13,18 @@ import (
 
 func TestQuantNames(t *testing.T) {
 	for _, q := range []Quant{QuantNone, QuantInt8, QuantInt4} {
+		if f, name := SplitModel(q.Rounded().Model("abc")); f != "abc" || name != q.Rounded().String() {
+			t.Errorf("SplitModel(%s) = %s, %s", q.Rounded().Model("abc"), f, name)
+		}
 		if got, err := ParseQuant(q.String()); got != q || err != nil {
 			t.Errorf("ParseQuant(%v) = %v, %v", q, got, err)
 		}
 		if f, name := SplitModel(q.Model("abc")); f != "abc" || name != q.String() {
 			t.Errorf("SplitModel(%s) = %s, %s", q.Model("abc"), f, name)
 		}
+	}
+	if m := QuantInt4.Rounded().Model("abc"); m != "abc+experts=int4,activations=int8" {
+		t.Errorf("a model with rounded activations is %s", m)
 	}
 	if _, err := ParseQuant("int5"); err == nil {
 		t.Error("int5 is a quantisation")

@@ -38,6 +38,8 @@ type Work struct {
 	inputs []float32 // of the wave
 	middle []float32 // of the wave: the activations between its experts' halves
 	tiles  []tile    // one for each thread
+	// Of a wave of interleaved experts, inputs and middles are rounded.
+	roundedInputs, roundedMiddle kernels.Rounded
 
 	single struct { // the group and the outputs of Run
 		experts [1]*Expert

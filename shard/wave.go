@@ -32,6 +32,8 @@ type part struct {
 	middle  []float32 // [rows, width]
 	gather  bool      // x is memory of its own, to be filled
 	packed  bool      // x and middle are packed, each tile of tokens by itself
+	rounded bool      // x is not used, and x and middle are rounded
+	at      int       // where its rows begin in what is rounded
 	copied  int       // items of gathering up to the last of these
 	gating  tiling
 	down    tiling
@@ -76,11 +78,19 @@ func (p *part) numbers() int {
 func waveOf(parts []part) int {
 	sum := parts[0].numbers()
 	for i := range parts[1:] {
-		if sum += parts[1+i].numbers(); sum > maxWave {
+		p := &parts[1+i]
+		if sum += p.numbers(); sum > maxWave || !p.alike(&parts[0]) {
 			return 1 + i
 		}
 	}
 	return len(parts)
+}
+
+// alike reports whether two parts are rounded alike, into memory of the same columns.
+func (p *part) alike(q *part) bool {
+	a, b := p.expert, q.expert
+	return a.Gate.Format.Interleaved() == b.Gate.Format.Interleaved() &&
+		a.Gate.Cols == b.Gate.Cols && a.Down.Cols == b.Down.Cols
 }
 
 // runWave computes some parts.
@@ -90,12 +100,15 @@ func (w *Work) runWave(parts []part) {
 	last := &parts[len(parts)-1]
 	w.pool.Run(last.copied, (*gathering)(w))
 	w.pool.Run(last.gating.end, (*gating)(w))
+	if last.rounded {
+		w.pool.Run(last.copied, (*rounding)(w))
+	}
 	w.pool.Run(last.down.end, (*scaling)(w))
 }
 
 // place cuts the wave into tiles and gives it memory.
 func (w *Work) place() {
-	var rows, inputs, middle, largest, copies, gatings, downs int
+	var rows, inputs, middle, largest, copies, gatings, downs, rounded int
 	for i := range w.wave {
 		rows += len(w.wave[i].rows)
 	}
@@ -103,11 +116,16 @@ func (w *Work) place() {
 	for i := range w.wave {
 		p := &w.wave[i]
 		n, gate, down := len(p.rows), &p.expert.Gate, &p.expert.Down
-		p.packed = kernels.Packs(n)
-		p.gather = p.packed || !inOrder(p.rows)
+		p.rounded, p.at = gate.Format.Interleaved(), rounded
+		p.packed = !p.rounded && kernels.Packs(n)
+		p.gather = p.packed || p.rounded || !inOrder(p.rows)
 		if p.gather {
-			inputs += n * p.stride(gate.Cols)
 			copies += (n + gatheredRows - 1) / gatheredRows
+		}
+		if p.rounded {
+			rounded += n
+		} else if p.gather {
+			inputs += n * p.stride(gate.Cols)
 		}
 		p.copied = copies
 		middle += n * p.stride(gate.Rows)
@@ -118,12 +136,14 @@ func (w *Work) place() {
 		largest = max(largest, p.gating.tokens*p.gating.rows, p.down.tokens*p.down.rows)
 	}
 	w.inputs, w.middle = sized(w.inputs, inputs), sized(w.middle, middle)
+	w.roundedInputs.Reserve(rounded, w.wave[0].expert.Gate.Cols)
+	w.roundedMiddle.Reserve(rounded, w.wave[0].expert.Down.Cols)
 	inputs, middle = 0, 0
 	for i := range w.wave {
 		p := &w.wave[i]
 		n, hidden, width := len(p.rows), p.expert.Gate.Cols, p.expert.Gate.Rows
 		p.x = w.x[int(p.rows[0])*hidden:]
-		if p.gather {
+		if p.gather && !p.rounded {
 			p.x = w.inputs[inputs:]
 			inputs += n * p.stride(hidden)
 		}
@@ -162,8 +182,13 @@ func inOrder(rows []uint32) bool {
 // as much work as share tokens with all of it.
 func newTiling(n int, m *kernels.Matrix, share float64) tiling {
 	tokens, rows := kernels.TileSize(n, m.Cols)
+	step := kernels.TileStep
+	if m.Format.Interleaved() {
+		tokens, rows = kernels.RoundedTile(n, m.Cols)
+		step = kernels.BandRows
+	}
 	if most := int(share * float64(m.Rows) / float64(tokens)); rows > most {
-		rows = max(most/kernels.TileStep, 1) * kernels.TileStep
+		rows = max(most/step, 1) * step
 	}
 	return tiling{
 		tokens: tokens, rows: min(rows, m.Rows), tokenTiles: (n + tokens - 1) / tokens,
@@ -209,11 +234,26 @@ func (w *gathering) Do(item, _ int) {
 	hidden, n := p.expert.Gate.Cols, len(p.rows)
 	for j := (item - from) * gatheredRows; j < min((item-from+1)*gatheredRows, n); j++ {
 		row := w.x[int(p.rows[j])*hidden:][:hidden]
-		if p.packed {
+		switch {
+		case p.rounded:
+			w.roundedInputs.Round(p.at+j, row)
+		case p.packed:
 			p.gating.put(p.x, j, n, hidden, 0, row)
-		} else {
+		default:
 			copy(p.x[j*hidden:], row)
 		}
+	}
+}
+
+// rounding is the job that rounds the middles of the wave; items are those of gathering.
+type rounding Work
+
+func (w *rounding) Do(item, _ int) {
+	i, from := find(w.wave, item, func(p *part) int { return p.copied })
+	p := &w.wave[i]
+	width, n := p.expert.Down.Cols, len(p.rows)
+	for j := (item - from) * gatheredRows; j < min((item-from+1)*gatheredRows, n); j++ {
+		w.roundedMiddle.Round(p.at+j, p.middle[j*width:][:width])
 	}
 }
 
@@ -231,8 +271,13 @@ func (w *gating) Do(item, thread int) {
 	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
 	token, n, lo, hi := p.gating.at(item-from, len(p.rows), gate)
 	rows := hi - lo
-	p.mul(mem.a, p.x, token, n, gate, lo, hi)
-	p.mul(mem.b, p.x, token, n, up, lo, hi)
+	if p.rounded {
+		kernels.MulRounded(mem.a, &w.roundedInputs, p.at+token, n, gate.Slice(lo, hi))
+		kernels.MulRounded(mem.b, &w.roundedInputs, p.at+token, n, up.Slice(lo, hi))
+	} else {
+		p.mul(mem.a, p.x, token, n, gate, lo, hi)
+		p.mul(mem.b, p.x, token, n, up, lo, hi)
+	}
 	for t := range n {
 		a, b := mem.a[t*rows:][:rows], mem.b[t*rows:][:rows]
 		if p.packed {
@@ -266,7 +311,11 @@ func (w *scaling) Do(item, thread int) {
 	p := &w.wave[i]
 	down, y := &p.expert.Down, w.tiles[thread].a
 	token, n, lo, hi := p.down.at(item-from, len(p.rows), down)
-	p.mul(y, p.middle, token, n, down, lo, hi)
+	if p.rounded {
+		kernels.MulRounded(y, &w.roundedMiddle, p.at+token, n, down.Slice(lo, hi))
+	} else {
+		p.mul(y, p.middle, token, n, down, lo, hi)
+	}
 	rows := hi - lo
 	for t := range n {
 		out, g := y[t*rows:][:rows], p.weights[token+t]

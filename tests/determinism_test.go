@@ -179,6 +179,10 @@ func TestOneAnswerQuantised(t *testing.T) {
 		"qwen3moe-norm":     {experts: shard.QuantInt4},
 		"gptoss-32-experts": {experts: shard.QuantInt4, attention: shard.QuantInt8},
 		"deepseek-v3-fp8":   {attention: shard.QuantInt8},
+		"gptoss-full-first": {experts: shard.QuantNone.Rounded()},
+		"qwen3moe-nonorm-bf16": {
+			experts: shard.QuantInt4.Rounded(), attention: shard.QuantInt8.Rounded(),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			with.format, with.threads = wire.F32, 2

@@ -144,7 +144,8 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.id.Model = cfg.Quant.Model(fingerprint)
+	w.cfg.Quant = cfg.Quant.For(w.spec, w.checkpoint)
+	w.id.Model = w.cfg.Quant.Model(fingerprint)
 	if w.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for coordinators: %w", err)
 	}
@@ -153,7 +154,7 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
-	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, cfg.Quant)
+	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, w.cfg.Quant)
 	if w.pool, err = newPool(cfg, w.log); err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/conclave-serve/conclave/internal/bench"
 	"github.com/conclave-serve/conclave/internal/wire"
-	"github.com/conclave-serve/conclave/shard"
 )
 
 // benchModelCommand measures steps of a model. Its --config is the one of cli.
@@ -49,7 +48,7 @@ func (f *benchModelCommand) Run(ctx context.Context, c *cli) error {
 			Dir: f.Model, Config: string(c.Config), Layers: f.Layers, Experts: f.Experts,
 		},
 		Workers: f.Workers, Threads: f.Threads, Wire: wire.Format(f.Wire),
-		AttentionQuant: shard.Quant(f.AttentionQuant), ExpertsQuant: shard.Quant(f.ExpertsQuant),
+		AttentionQuant: f.attention(), ExpertsQuant: f.experts(),
 		Batches: f.Batch,
 		Prompts: f.Prompt, Context: f.Context, Steps: f.Steps,
 		Progress: func(what string) { log.Info("measuring a model", "next", what) },

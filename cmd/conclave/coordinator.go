@@ -13,7 +13,6 @@ import (
 	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
-	"github.com/conclave-serve/conclave/shard"
 )
 
 // maxDraftTokens is more guesses than ever come true together; each costs a row.
@@ -108,7 +107,7 @@ func (f *coordinatorCommand) Run(ctx context.Context, c *cli) error {
 		Listen: f.Listen, Advertise: f.Advertise,
 		RopeScaling: f.RopeScaling, ToolFormat: f.ToolFormat,
 		Registry: f.registry(log), Gossip: gossip, KVMemory: int64(f.KVMemory),
-		AttentionQuant: shard.Quant(f.AttentionQuant), ExpertsQuant: shard.Quant(f.ExpertsQuant),
+		AttentionQuant: f.attention(), ExpertsQuant: f.experts(),
 		KVFormat: kernels.Format(f.KVDtype), NoPrefixCaching: !f.PrefixCaching, MaxRows: f.MaxRows,
 		MaxRunning: f.MaxRunning, MaxWaiting: f.MaxWaiting, MicroBatches: f.MicroBatches,
 		DraftTokens: f.DraftTokens, Replicas: f.Replicas, HedgeAfter: f.HedgeAfter,

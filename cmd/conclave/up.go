@@ -26,7 +26,6 @@ import (
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
 	"github.com/conclave-serve/conclave/model"
-	"github.com/conclave-serve/conclave/shard"
 )
 
 // upCommand runs everything on this machine.
@@ -190,7 +189,7 @@ func (f *upCommand) expertSize(
 	if _, err := chat.Load(dir); err != nil && !errors.Is(err, chat.ErrNoTemplate) {
 		return 0, 0, err
 	}
-	quant := shard.Quant(f.ExpertsQuant)
+	quant := f.experts()
 	for l, layer := range spec.Layers {
 		if layer.MoE != nil {
 			experts += len(layer.MoE.Experts)

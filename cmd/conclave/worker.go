@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/host"
-	"github.com/conclave-serve/conclave/shard"
 	"github.com/conclave-serve/conclave/worker"
 )
 
@@ -55,7 +54,7 @@ func (f *workerCommand) Run(ctx context.Context, c *cli) error {
 		ID: id, ModelDir: m.dir, Weights: m.weights, OriginOnly: f.FetchFrom == "origin",
 		Listen: f.Listen, Advertise: f.Advertise, MetricsListen: f.MetricsListen,
 		Registry: f.registry(log), Gossip: gossip, Zone: f.Zone,
-		Quant: shard.Quant(f.ExpertsQuant), Capacity: int64(f.Memory),
+		Quant: f.experts(), Capacity: int64(f.Memory),
 		Threads: f.Threads, Pin: host.Pin(f.Pin), MaxMessage: int(f.MaxMessage),
 		DrainTimeout: f.DrainTimeout, Progress: newProgress("experts", log), Log: log,
 	})

@@ -125,9 +125,14 @@ func TestQuantisedAccuracy(t *testing.T) {
 		{quants{none, q4}, .004, .97},
 		{quants{q4, q8}, .003, .98},
 		{quants{q4, q4}, .007, .96},
+		{quants{q8.Rounded(), none}, 1e-4, .995},
+		{quants{q8.Rounded(), q8.Rounded()}, 2e-4, .995},
+		{quants{q4.Rounded(), none}, .003, .98},
+		{quants{q4.Rounded(), q8.Rounded()}, .003, .98},
+		{quants{q4.Rounded(), q4.Rounded()}, .01, .95},
 	} {
 		a := judge(texts, vocab, exact, run(c.quants))
-		t.Logf("%-8v %-10v %-9.2g %-6.4f %.4f", c.experts, c.attention, a.divergence, a.alike, a.perplexity)
+		t.Logf("%-22v %-22v %-9.2g %-6.4f %.4f", c.experts, c.attention, a.divergence, a.alike, a.perplexity)
 		if !(a.divergence <= c.divergence) || !(a.alike >= c.alike) {
 			t.Errorf("experts %v, attention %v: divergence %g, alike %g", c.experts, c.attention,
 				a.divergence, a.alike)
@@ -139,7 +144,10 @@ func TestQuantisedAccuracy(t *testing.T) {
 // is quantised apart from the embedding, and in both forms of latent attention.
 func TestQuantisedBits(t *testing.T) {
 	for _, name := range []string{"qwen3moe-nonorm-bf16", "gptoss-32-experts", "deepseek-v3-fp8"} {
-		for _, q := range []quants{{shard.QuantInt8, shard.QuantInt4}, {shard.QuantInt4, shard.QuantInt8}} {
+		for _, q := range []quants{
+			{shard.QuantInt8, shard.QuantInt4}, {shard.QuantInt4, shard.QuantInt8},
+			{shard.QuantInt4.Rounded(), shard.QuantInt8.Rounded()},
+		} {
 			t.Run(fmt.Sprintf("%s/%v", name, q), func(t *testing.T) {
 				one := loadQuantised(t, goldens+name, 1, noExperts{}, kernels.F32, q)
 				tokens := one.long(300)

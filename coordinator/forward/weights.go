@@ -90,7 +90,8 @@ func (b *binder) layer(l *model.Layer) layerWeights {
 		inputNorm: b.vector(l.InputNorm), postNorm: b.vector(l.PostNorm),
 		q: b.matrix(l.Q), k: b.matrix(l.K), v: b.matrix(l.V), o: b.matrix(l.O),
 		qNorm: b.vector(l.QNorm), kNorm: b.vector(l.KNorm), sinks: b.vector(l.Sinks),
-		qa: b.matrix(l.QA), qb: b.matrix(l.QB), kva: b.matrix(l.KVA), kvb: b.matrix(l.KVB),
+		qa: b.matrix(l.QA), qb: b.matrix(l.QB), kva: b.matrix(l.KVA),
+		kvb:    b.matrixIn(l.KVB, b.quant.Exact()), // heads take its rows apart
 		qaNorm: b.vector(l.QANorm), kvaNorm: b.vector(l.KVANorm),
 	}
 	if l.MoE == nil {

@@ -138,6 +138,8 @@ func Model(ctx context.Context, cfg ModelConfig) (_ *ModelReport, err error) {
 	}
 	defer func() { err = errors.Join(err, ck.tensors.Close()) }()
 	b := &modelBench{cfg: cfg}
+	b.cfg.ExpertsQuant = cfg.ExpertsQuant.For(ck.spec, ck.tensors)
+	cfg.ExpertsQuant = b.cfg.ExpertsQuant
 	if err := b.start(ctx, ck); err != nil {
 		return nil, err
 	}
