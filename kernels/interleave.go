@@ -14,9 +14,9 @@ import (
 //	8 or 4 blocks  of 64 bytes: four bytes of each row
 //
 // A block of Q8x16 has four columns of every row, quants plus 128. Blocks of the others have eight:
-// four in the low halves of the bytes, the next four in the high ones. So a register's words are the
-// rows, whose sums need not be added up across it, and one token reads memory from end to end. What
-// rows and columns beyond the last are does not matter.
+// four in the low halves of the bytes, the next four in the high ones. So a register's words are
+// the rows, whose sums need not be added up across it, and one token reads memory from end to end.
+// What rows and columns beyond the last are does not matter.
 const (
 	// BandRows is the rows of a band.
 	BandRows   = 16
@@ -78,8 +78,8 @@ func Interleave(dst, src Matrix, lo, hi int) {
 	runtime.KeepAlive(src.Owner)
 }
 
-// group returns a group of a row of Q8, Q4 or MXFP4 as an interleaved format has it: numbers without
-// a sign, and the scale.
+// group returns a group of a row of Q8, Q4 or MXFP4 as an interleaved format has it: numbers
+// without a sign, and the scale.
 func (m *Matrix) group(r, g int) (codes [quantGroup]byte, scale uint16) {
 	row := m.Row(r)
 	switch m.Format {
@@ -101,7 +101,8 @@ func (m *Matrix) group(r, g int) (codes [quantGroup]byte, scale uint16) {
 	return codes, binary.LittleEndian.Uint16(m.quantScales(row, g*quantGroup))
 }
 
-// halfOfPower returns the upper half of 2^(e-128), since quants of MXFP4x16 are twice E2M1's numbers.
+// halfOfPower returns the upper half of 2^(e-128), since quants of MXFP4x16 are twice E2M1's
+// numbers.
 func halfOfPower(e byte) uint16 {
 	switch e {
 	case 0:

@@ -7,7 +7,8 @@ import (
 )
 
 // Quantize writes rows lo to hi of src, which is of any format, to the same rows of dst, which is
-// of format Q8, Q4, Q8x16 or Q4x16 and as large. Rows are independent. row is scratch memory, [Cols].
+// of format Q8, Q4, Q8x16 or Q4x16 and as large. Rows are independent. row is scratch memory,
+// [Cols].
 //
 //	Q8   s = bf16(max|w| / 127)      q = w / s, rounded, at least -127 and at most 127
 //	Q4   s = bf16(e / -8 * factor)   q = w / s, rounded, at least -8 and at most 7, plus 8
@@ -24,7 +25,7 @@ func Quantize(dst, src Matrix, lo, hi int, row []float32) {
 		rows = rows.rowFormat()
 	}
 	if rows != Q8 && rows != Q4 || dst.Rows != src.Rows || dst.Cols != src.Cols {
-		panic("kernels: Quantize needs a Q8 or Q4 matrix, or such an interleaved one, of the source's size")
+		panic("kernels: Quantize needs a Q8 or Q4 matrix, interleaved or not, of the source's size")
 	}
 	if lo < 0 || hi < lo || hi > src.Rows || len(row) != src.Cols {
 		panic("kernels: Quantize needs rows of the matrix and len(row) = Cols")

@@ -5,13 +5,13 @@ import (
 	"runtime"
 )
 
-// Rounded is activations [tokens, cols] as integers of 8 bits, by groups of 32 columns as the weights
-// of the interleaved formats are:
+// Rounded is activations [tokens, cols] as integers of 8 bits, by groups of 32 columns as the
+// weights of the interleaved formats are:
 //
 //	s = max|x| / 127                 q = x * (127 / max|x|), rounded to nearest, ties to even
 //
-// A group whose max|x| is less than 2^-100 counts as zeros; one that holds a NaN or an infinity makes
-// its token's products NaN. All is float32's arithmetic, and rounds once at each sign.
+// A group whose max|x| is less than 2^-100 counts as zeros; one that holds a NaN or an infinity
+// makes its token's products NaN. All is float32's arithmetic, and rounds once at each sign.
 //
 // The zero value is ready for Reserve. The memory is used again.
 type Rounded struct {
@@ -74,13 +74,13 @@ func (x *Rounded) roundGroup(at int, group *[quantGroup]float32) {
 	x.scales[at], x.sums[at] = scale, sum
 }
 
-// MulRounded computes dst [n, w.Rows] = x · wᵀ for n tokens of x from token t on and an interleaved w,
-// on the calling thread. dst[i][r] is, for groups g in ascending order,
+// MulRounded computes dst [n, w.Rows] = x · wᵀ for n tokens of x from token t on and an
+// interleaved w, on the calling thread. dst[i][r] is, for groups g in ascending order,
 //
 //	sum = fma(Σ q[c] * w[c], s[g] * scale of w, sum)          with integers in Σ, which is exact
 //
-// from +0 on, plus r's bias, whatever the tiles. There are no lanes: rows are side by side, where the
-// canonical dot product has columns.
+// from +0 on, plus r's bias, whatever the tiles. There are no lanes: rows are side by side, where
+// the canonical dot product has columns.
 func MulRounded(dst []float32, x *Rounded, t, n int, w Matrix) {
 	checkMulRounded(dst, x, t, n, w)
 	mulBands(dst, x, t, n, &w, 0, w.Rows)
@@ -172,8 +172,8 @@ func (m *rounding) Do(item, _ int) {
 	}
 }
 
-// RoundedTile is TileSize for a product of rounded activations, whose arithmetic takes less time. The
-// rows of tiles are whole bands.
+// RoundedTile is TileSize for a product of rounded activations, whose arithmetic takes less time.
+// The rows of tiles are whole bands.
 func RoundedTile(n, cols int) (tokens, rows int) {
 	tokens, _ = TileSize(n, cols)
 	cols = max(cols, 1)

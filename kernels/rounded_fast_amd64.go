@@ -9,8 +9,8 @@ import (
 // dots chooses integer dot products of 512 bits, where wide does registers of that size.
 var dots = cpu.X86.HasAVX512VNNI
 
-// roundFast rounds groups of a token, whose first is from, and returns how many: a multiple of four.
-// (Where a scale is NaN, quants are others than the twin's, and do not matter.)
+// roundFast rounds groups of a token, whose first is from, and returns how many: a multiple of
+// four. (Where a scale is NaN, quants are others than the twin's, and do not matter.)
 func roundFast(x *Rounded, from int, row []float32) int {
 	fours := len(row) / (4 * quantGroup)
 	if fours > 0 {
