@@ -32,6 +32,7 @@
 //	pool.MatMul(y, x, tokens, w) // y [tokens, 768] = x [tokens, 2048] · wᵀ
 //
 // A new weight format is a case in Format (Bytes, String), its fields in Matrix, a decoder in
-// Matrix.decodeGeneric and a loader in the generator under gen/. A new format of a KV cache is a
-// case in Cached (stored, EncodeCached) and a loader that is listed in the generator's attend.
+// Matrix.decodeGeneric and a loader in each generator: gen/ for amd64, gen/neon for arm64. A new
+// format of a KV cache is a case in Cached (stored, EncodeCached) and a loader that is listed in
+// the generators' attend.
 package kernels

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package kernels
 
 import (
@@ -100,10 +102,8 @@ func (o *dotOperands) call(f Format) {
 	switch {
 	case f == F32 && alone:
 		dots1F32(p)
-	case f == F32 && wide:
-		dotsF32AVX512(p)
 	case f == F32:
-		dotsF32(p)
+		dotsManyF32(p)
 	case f == BF16 && alone:
 		dots1BF16(p)
 	case f == BF16:
@@ -218,15 +218,10 @@ func addColumns(acc []float32, dv int, weights []float32, values *Cached, n, col
 }
 
 func addValues4(acc *float32, accStride, columns int, w *float32, values *Cached, n int) {
-	v, stride := &values.Data[0], values.Stride
-	if wide && columns%lanes == 0 && values.Format != I8 {
-		if values.Format == F32 {
-			values4F32AVX512(acc, accStride, columns, w, 4*n, v, stride, n)
-		} else {
-			values4BF16AVX512(acc, accStride, columns, w, 4*n, v, stride, n)
-		}
+	if addValues4Wide(acc, accStride, columns, w, values, n) {
 		return
 	}
+	v, stride := &values.Data[0], values.Stride
 	switch values.Format {
 	case F32:
 		values4F32(acc, accStride, columns, w, 4*n, v, stride, n)
@@ -264,7 +259,7 @@ func addValues1(acc *float32, accStride, columns int, w *float32, values *Cached
 // mulScalesFast is mulScales.
 func mulScalesFast(x []float32, c *Cached) {
 	if c.ScaleStride == 1 {
-		mulRowAVX2(&x[0], &c.Scales[0], len(x))
+		mulRowFast(x, c.Scales)
 		return
 	}
 	var scales [64]float32
@@ -273,25 +268,6 @@ func mulScalesFast(x []float32, c *Cached) {
 		for j := range part {
 			scales[j] = c.Scales[(from+j)*c.ScaleStride]
 		}
-		mulRowAVX2(&part[0], &scales[0], len(part))
+		mulRowFast(part, scales[:])
 	}
 }
-
-// expSumsFast is expSums. The assembly knows that a state is a maximum and a sum.
-func expSumsFast(states []Attn, x []float32, n int) {
-	t := 0
-	for ; t+4 <= len(states); t += 4 {
-		expSum4AVX2(&states[t].Max, &x[t*n], 4*n, n)
-	}
-	for ; t < len(states); t++ {
-		st := &states[t]
-		st.Sum = expSumAVX2(&x[t*n], n, st.Max, st.Sum)
-	}
-}
-
-func scaleMaxFast(x []float32, scale, highest float32) float32 {
-	return scaleMaxAVX2(unsafe.SliceData(x), len(x), scale, highest)
-}
-
-func scaleByFast(x []float32, c float32)  { scaleAVX2(unsafe.SliceData(x), len(x), c) }
-func divideByFast(x []float32, c float32) { divideAVX2(unsafe.SliceData(x), len(x), c) }
