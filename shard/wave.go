@@ -97,13 +97,38 @@ func (p *part) alike(q *part) bool {
 func (w *Work) runWave(parts []part) {
 	w.wave = parts
 	w.place()
-	last := &parts[len(parts)-1]
-	w.pool.Run(last.copied, (*gathering)(w))
-	w.pool.Run(last.gating.end, (*gating)(w))
+	last, alone := &parts[len(parts)-1], multiplications(parts) <= aloneWork
+	w.run(last.copied, (*gathering)(w), alone)
+	w.run(last.gating.end, (*gating)(w), alone)
 	if last.rounded {
-		w.pool.Run(last.copied, (*rounding)(w))
+		w.run(last.copied, (*rounding)(w), alone)
 	}
-	w.pool.Run(last.down.end, (*scaling)(w))
+	w.run(last.down.end, (*scaling)(w), alone)
+}
+
+// aloneWork is up to how many multiplications a wave is left to the thread that has it: some
+// microseconds. To wake others takes as long, three times over, and they would then have the
+// processor that whoever waits for the answer wakes up on.
+const aloneWork = 128 << 10
+
+// multiplications is how many the matrices of a wave take.
+func multiplications(parts []part) (sum int) {
+	for i := range parts {
+		p := &parts[i]
+		sum += 3 * len(p.rows) * p.expert.Gate.Rows * p.expert.Gate.Cols
+	}
+	return sum
+}
+
+// run does a job on the pool's threads, or alone on this one.
+func (w *Work) run(items int, j kernels.Job, alone bool) {
+	if !alone {
+		w.pool.Run(items, j)
+		return
+	}
+	for item := range items {
+		j.Do(item, 0)
+	}
 }
 
 // place cuts the wave into tiles and gives it memory.
