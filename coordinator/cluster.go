@@ -62,8 +62,9 @@ func otherModel(state membership.State, model, id string) error {
 			return fmt.Errorf("coordinator %s at %s serves another checkpoint (%.12s, this one is %.12s): "+
 				"give one of them a --cluster of its own", k.ID, k.Addr, theirs, fingerprint)
 		case theirExperts != experts:
-			return fmt.Errorf("coordinator %s at %s has --experts-quant %s, this one %s: "+
-				"give both the same, or one a --cluster of its own", k.ID, k.Addr, theirExperts, experts)
+			return fmt.Errorf("coordinator %s at %s holds experts in %s, this one in %s: "+
+				"give both the same --experts-quant and --activations, or one a --cluster of its own",
+				k.ID, k.Addr, theirExperts, experts)
 		}
 	}
 	return nil
@@ -74,8 +75,9 @@ func otherModel(state membership.State, model, id string) error {
 func otherQuant(state membership.State, own membership.Coordinator) error {
 	for _, k := range state.Coordinators {
 		if quant := cmp.Or(k.Quant, shard.QuantNone.String()); k.ID != own.ID && quant != own.Quant {
-			return fmt.Errorf("coordinator %s at %s has --attention-quant %s, this one %s: "+
-				"give both the same, or one a --cluster of its own", k.ID, k.Addr, quant, own.Quant)
+			return fmt.Errorf("coordinator %s at %s holds its own weights in %s, this one in %s: "+
+				"give both the same --attention-quant and --activations, or one a --cluster of its own",
+				k.ID, k.Addr, quant, own.Quant)
 		}
 	}
 	return nil
@@ -86,7 +88,7 @@ func warnOfWorkers(state membership.State, own string, log *slog.Logger) {
 	model, experts := shard.SplitModel(own)
 	for _, w := range state.Workers {
 		if theirs, quant := shard.SplitModel(w.Model); theirs == model && quant != experts {
-			log.Warn("a worker is of no use here: start it with the same --experts-quant",
+			log.Warn("a worker is of no use here: start it with the same --experts-quant and --activations",
 				"worker", w.ID, "addr", w.Addr, "experts_quant", quant, "own", experts)
 		}
 	}

@@ -110,9 +110,11 @@ func TestOtherQuantisations(t *testing.T) {
 		{name: "alike", theirs: q8, own: q8, theirAttention: "int4", ownAttention: "int4"},
 		{name: "before there was any", ownAttention: "none"},
 		{name: "experts", theirs: q8, own: none, ownAttention: "none",
-			wantExperts: "coordinator a at h:1 has --experts-quant int8, this one none"},
+			wantExperts: "coordinator a at h:1 holds experts in int8, this one in none: give both the same --experts-quant"},
+		{name: "activations", theirs: q8, own: q8.Rounded(), ownAttention: "none",
+			wantExperts: "experts in int8, this one in int8,activations=int8: give both the same --experts-quant and --activations"},
 		{name: "attention", theirAttention: "int4", ownAttention: "int8",
-			wantOwn: "coordinator a at h:1 has --attention-quant int4, this one int8"},
+			wantOwn: "coordinator a at h:1 holds its own weights in int4, this one in int8: give both the same --attention-quant"},
 	} {
 		state := membership.State{Coordinators: map[string]membership.Coordinator{"a": {
 			ID: "a", Addr: "h:1", Model: c.theirs.Model("f"), Quant: c.theirAttention,

@@ -16,7 +16,7 @@
 //   - A product of quantised weights has the bits of the product of their float32 values: each is
 //     scaled, with one rounding at most, before it is multiplied. Not so keys and values in I8:
 //     their scale is one for a position, and multiplies the finished product (see AttendQueries).
-//   - Matrices with Int8 round activations first; their products are as Int8 defines them.
+//   - Interleaved matrices round activations first; their products are as MulRounded defines them.
 //   - A query's attention has the bits of the query alone, however many share a pass over a page.
 //   - Weights, keys and values are read in place, at any alignment, and never beyond the row.
 //   - A matrix's Owner is reachable while a function of the package works with the matrix.

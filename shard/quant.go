@@ -13,8 +13,8 @@ import (
 )
 
 // Quant is what weights are converted to as they are loaded, and with what activations they are
-// multiplied. All processes of a cluster that hold weights of one kind must use the same: bits of an
-// answer depend on it.
+// multiplied. All processes of a cluster that hold weights of one kind must use the same: bits of
+// an answer depend on it.
 type Quant uint8
 
 // The quantisations.
@@ -36,8 +36,8 @@ func (q Quant) Rounded() Quant { return q | rounded }
 // Exact is the quantisation with activations as they are.
 func (q Quant) Exact() Quant { return q &^ rounded }
 
-// For is what the quantisation of experts comes to with a checkpoint: if they are not quantised, and
-// not MXFP4, no activations are rounded. The spec has passed Check with the checkpoint.
+// For is what the quantisation of experts comes to with a checkpoint: if they are not quantised,
+// and not MXFP4, no activations are rounded. The spec has passed Check with the checkpoint.
 func (q Quant) For(spec *model.Spec, ck *safetensors.Checkpoint) Quant {
 	if q.Exact() != QuantNone {
 		return q

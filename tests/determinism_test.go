@@ -180,6 +180,12 @@ func TestOneAnswerQuantised(t *testing.T) {
 		"gptoss-32-experts": {experts: shard.QuantInt4, attention: shard.QuantInt8},
 		"deepseek-v3-fp8":   {attention: shard.QuantInt8},
 		"gptoss-full-first": {experts: shard.QuantNone.Rounded()},
+		"glm4moe-air": {
+			experts: shard.QuantInt8.Rounded(), attention: shard.QuantInt4.Rounded(),
+		},
+		"kimi-k2-fp8": {
+			experts: shard.QuantInt4.Rounded(), attention: shard.QuantInt8.Rounded(),
+		},
 		"qwen3moe-nonorm-bf16": {
 			experts: shard.QuantInt4.Rounded(), attention: shard.QuantInt8.Rounded(),
 		},

@@ -24,8 +24,8 @@ func otherQuant(state membership.State, own Identity) error {
 	for _, k := range state.Coordinators {
 		theirs, quant := shard.SplitModel(k.Model)
 		if theirs == model && quant != experts {
-			return fmt.Errorf("worker %s has --experts-quant %s, coordinator %s at %s %s: "+
-				"give both the same", own.ID, experts, k.ID, k.Addr, quant)
+			return fmt.Errorf("worker %s holds experts in %s, coordinator %s at %s in %s: "+
+				"give both the same --experts-quant and --activations", own.ID, experts, k.ID, k.Addr, quant)
 		}
 	}
 	return nil

@@ -22,8 +22,12 @@ func TestOtherQuant(t *testing.T) {
 			t.Errorf("%s: %v", theirs, err)
 		}
 	}
-	const want = "worker w has --experts-quant int8, coordinator a at h:1 none"
-	if err := otherQuant(state("f"), own); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, want %q", err, want)
+	for theirs, want := range map[string]string{
+		"f":                                  "worker w holds experts in int8, coordinator a at h:1 in none",
+		shard.QuantInt8.Rounded().Model("f"): "in int8,activations=int8: give both the same --experts-quant and --activations",
+	} {
+		if err := otherQuant(state(theirs), own); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }

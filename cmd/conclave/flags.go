@@ -77,41 +77,25 @@ func (q *quantFlag) UnmarshalText(text []byte) error {
 
 // expertsFlags say how experts are held: the same for workers and coordinators.
 type expertsFlags struct {
-	ExpertsQuant quantFlag      `help:"What experts are quantised to as they are loaded: none, int8 or int4; the same for all processes of a cluster." default:"none"`
-	Activations  activationFlag `help:"What activations are rounded to before they meet weights that were quantised as they were loaded, or experts in MXFP4: f32 (not at all) or int8 (faster); the same for all processes of a cluster." default:"f32"`
+	ExpertsQuant quantFlag `help:"What experts are quantised to as they are loaded: none, int8 or int4; the same for all processes of a cluster." default:"none"`
+	Activations  string    `help:"What activations are rounded to before they meet weights that were quantised as they were loaded, or experts in MXFP4: f32 (not at all) or int8 (faster); the same for all processes of a cluster." enum:"f32,int8" default:"f32"`
 }
 
-// activationFlag says whether activations are rounded to int8.
-type activationFlag bool
+// rounds reports whether activations are rounded.
+func (f *expertsFlags) rounds() bool { return f.Activations == "int8" }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (a *activationFlag) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "f32", "int8":
-		*a = string(text) == "int8"
-		return nil
-	}
-	return fmt.Errorf("%q is no format of activations: want f32 or int8", text)
-}
-
-func (a activationFlag) args() []string {
-	if a {
-		return []string{"--activations", "int8"}
-	}
-	return nil
-}
-
-// experts is what experts are held as. Not quantised, those of an MXFP4 checkpoint are rearranged for
-// activations in int8.
+// experts is what experts are held as. Not quantised, those of an MXFP4 checkpoint are rearranged
+// for activations in int8.
 func (f *expertsFlags) experts() shard.Quant {
-	if f.Activations {
+	if f.rounds() {
 		return shard.Quant(f.ExpertsQuant).Rounded()
 	}
 	return shard.Quant(f.ExpertsQuant)
 }
 
 func (f *expertsFlags) expertsArgs() []string {
-	return append([]string{"--experts-quant", shard.Quant(f.ExpertsQuant).String()}, f.Activations.args()...)
+	quant := shard.Quant(f.ExpertsQuant).String()
+	return []string{"--experts-quant", quant, "--activations", f.Activations}
 }
 
 // quantFlags say how all weights are held.
@@ -127,7 +111,7 @@ func (f *quantFlags) quantArgs() []string {
 // attention is what the coordinator's own weights are held as.
 func (f *quantFlags) attention() shard.Quant {
 	q := shard.Quant(f.AttentionQuant)
-	if f.Activations && q != shard.QuantNone {
+	if f.rounds() && q != shard.QuantNone {
 		return q.Rounded()
 	}
 	return q

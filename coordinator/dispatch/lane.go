@@ -104,7 +104,8 @@ func (l *lane) handshake(cfg *Config) error {
 		theirs, experts := shard.SplitModel(is.GetModel())
 		own, ownExperts := shard.SplitModel(cfg.Model)
 		return fmt.Errorf("it serves checkpoint %.12s with experts in %s, the coordinator %.12s in %s: "+
-			"start both with the same --model, --experts-quant and --activations", theirs, experts, own, ownExperts)
+			"start both with the same --model, --experts-quant and --activations",
+			theirs, experts, own, ownExperts)
 	}
 	if is.GetWorkerId() != l.worker {
 		return fmt.Errorf("worker %.128s answers at this address", is.GetWorkerId())
