@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,17 +233,15 @@ func (c *Coordinator) open(ctx context.Context, dir string) (err error) {
 	if err = c.spec.Check(c.checkpoint); err != nil {
 		return err
 	}
+	c.cfg.ExpertsQuant, err = c.cfg.ExpertsQuant.Beside(c.cfg.AttentionQuant, c.spec, c.checkpoint)
+	if err != nil {
+		return err
+	}
 	fingerprint, err := c.spec.Fingerprint(ctx, dir, c.checkpoint)
 	if err != nil {
 		return err
 	}
-	experts := c.cfg.ExpertsQuant.For(c.spec, c.checkpoint)
-	if experts != c.cfg.ExpertsQuant && c.cfg.AttentionQuant == shard.QuantNone {
-		return fmt.Errorf("activations in int8 need weights that are quantised as they are loaded, or " +
-			"experts in MXFP4: give --experts-quant or --attention-quant, or leave out --activations")
-	}
-	c.cfg.ExpertsQuant = experts
-	c.fingerprint = experts.Model(fingerprint)
+	c.fingerprint = c.cfg.ExpertsQuant.Model(fingerprint)
 	if c.tokenizer, err = tokenizer.LoadDir(dir); err != nil {
 		return err
 	}
@@ -499,7 +498,7 @@ func (c *Coordinator) openAPI() error {
 	handler := api.Handler()
 	c.handler.Store(&handler)
 	c.log.Info("serving", "addr", c.listener.Addr().String(), "model", c.cfg.ModelName,
-		"kernels", kernels.Features())
+		"quantization", cmp.Or(c.quantization(), "none"), "kernels", kernels.Features())
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -48,6 +49,19 @@ func (q Quant) For(spec *model.Spec, ck *safetensors.Checkpoint) Quant {
 		}
 	}
 	return QuantNone
+}
+
+// Beside is For, of a coordinator whose own weights are held in a quantisation. It refuses activations
+// in int8 where nothing is rounded.
+func (q Quant) Beside(
+	own Quant, spec *model.Spec, ck *safetensors.Checkpoint,
+) (Quant, error) {
+	experts := q.For(spec, ck)
+	if experts != q && own == QuantNone {
+		return q, errors.New("activations in int8 need weights that are quantised as they are loaded, " +
+			"or experts in MXFP4: give --experts-quant or --attention-quant, or leave out --activations")
+	}
+	return experts, nil
 }
 
 // mxfp4 says whether a weight is stored in MXFP4.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"weak"
@@ -35,6 +36,24 @@ func TestQuantNames(t *testing.T) {
 func quantStore(t testing.TB, q Quant) *Store {
 	plain := testStore(t, "")
 	return NewQuantizedStore(plain.spec, plain.ck, q)
+}
+
+// TestQuantBeside refuses activations in int8 that meet no quantised weights.
+func TestQuantBeside(t *testing.T) {
+	s := testStore(t, "") // of experts in BF16
+	for _, c := range []struct{ experts, own, want Quant }{
+		{QuantNone, QuantNone, QuantNone},
+		{QuantInt4.Rounded(), QuantNone, QuantInt4.Rounded()},
+		{QuantNone.Rounded(), QuantInt8.Rounded(), QuantNone},
+	} {
+		if got, err := c.experts.Beside(c.own, s.spec, s.ck); got != c.want || err != nil {
+			t.Errorf("%v beside %v is %v, %v", c.experts, c.own, got, err)
+		}
+	}
+	_, err := QuantNone.Rounded().Beside(QuantNone, s.spec, s.ck)
+	if err == nil || !strings.Contains(err.Error(), "leave out --activations") {
+		t.Errorf("activations of stored experts: %v", err)
+	}
 }
 
 // TestQuantisedStore loads what the views hold, counts its own bytes, and tells those of the

@@ -299,7 +299,8 @@ func (w *Worker) join(ctx context.Context) error {
 	}
 	w.joined.Store(true)
 	w.log.Info("worker registered",
-		"addr", addr, "model", w.id.Model[:12], "kernels", kernels.Features(),
+		"addr", addr, "model", w.id.Model[:12], "quantization", w.cfg.Quant.String(),
+		"kernels", kernels.Features(),
 		"bandwidth", bandwidth, "compute", compute)
 	return nil
 }

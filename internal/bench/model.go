@@ -138,7 +138,10 @@ func Model(ctx context.Context, cfg ModelConfig) (_ *ModelReport, err error) {
 	}
 	defer func() { err = errors.Join(err, ck.tensors.Close()) }()
 	b := &modelBench{cfg: cfg}
-	b.cfg.ExpertsQuant = cfg.ExpertsQuant.For(ck.spec, ck.tensors)
+	b.cfg.ExpertsQuant, err = cfg.ExpertsQuant.Beside(cfg.AttentionQuant, ck.spec, ck.tensors)
+	if err != nil {
+		return nil, err
+	}
 	cfg.ExpertsQuant = b.cfg.ExpertsQuant
 	if err := b.start(ctx, ck); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/conclave-serve/conclave/internal/safetensors"
 )
@@ -146,7 +147,9 @@ func TestContentDigest(t *testing.T) {
 		_, _ = w.Write(body) // the client may be gone
 		return true
 	})
-	m := o.open(t, o.config(t.TempDir()))
+	cfg := o.config(t.TempDir())
+	cfg.pace.fetch = 10 * time.Second // digests take their time under the race detector
+	m := o.open(t, cfg)
 	if err := m.Fetch(t.Context(), ranges(span{1000, 19 * mib}), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,9 +190,10 @@ func TestFailures(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
-		n := 0
+		var asked atomic.Int64
 		f.answer = func(w http.ResponseWriter, r *http.Request, _ map[string]any) bool {
-			if n++; n > len(answers) {
+			n := int(asked.Add(1))
+			if n > len(answers) {
 				return false
 			}
 			answers[n-1](w, r)
