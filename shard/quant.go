@@ -51,8 +51,8 @@ func (q Quant) For(spec *model.Spec, ck *safetensors.Checkpoint) Quant {
 	return QuantNone
 }
 
-// Beside is For, of a coordinator whose own weights are held in a quantisation. It refuses activations
-// in int8 where nothing is rounded.
+// Beside is For, of a coordinator whose own weights are held in a quantisation. It refuses
+// activations in int8 where nothing is rounded.
 func (q Quant) Beside(
 	own Quant, spec *model.Spec, ck *safetensors.Checkpoint,
 ) (Quant, error) {
