@@ -32,6 +32,11 @@ func band1x16Q8AVX2(operands *byte)
 //go:noescape
 func band2x16Q8AVX2(operands *byte)
 
+// band4x16Q8AVX2 is the product of 4 × a band of rows: see type roundedOperands.
+//
+//go:noescape
+func band4x16Q8AVX2(operands *byte)
+
 // band1x16Q4VNNI is the product of 1 × a band of rows: see type roundedOperands.
 //
 //go:noescape
@@ -62,6 +67,11 @@ func band1x16Q4AVX2(operands *byte)
 //go:noescape
 func band2x16Q4AVX2(operands *byte)
 
+// band4x16Q4AVX2 is the product of 4 × a band of rows: see type roundedOperands.
+//
+//go:noescape
+func band4x16Q4AVX2(operands *byte)
+
 // band1x16MXFP4VNNI is the product of 1 × a band of rows: see type roundedOperands.
 //
 //go:noescape
@@ -86,6 +96,16 @@ func band8x16MXFP4VNNI(operands *byte)
 //
 //go:noescape
 func band1x16MXFP4AVX2(operands *byte)
+
+// band2x16MXFP4AVX2 is the product of 2 × a band of rows: see type roundedOperands.
+//
+//go:noescape
+func band2x16MXFP4AVX2(operands *byte)
+
+// band4x16MXFP4AVX2 is the product of 4 × a band of rows: see type roundedOperands.
+//
+//go:noescape
+func band4x16MXFP4AVX2(operands *byte)
 
 // roundAVX2 rounds fours > 0 of four groups of x: see type Rounded.
 //

@@ -55,17 +55,19 @@ func mulBandFast(dst []float32, x *Rounded, t, n int, w *Matrix, r int) {
 
 // bandTile does as many of n tokens as there is a tile for, and returns how many.
 func bandTile(f Format, n int, operands *byte) int {
+	most, tokens := 8, 1
 	if !wide || !dots {
-		return bandTileAVX2(f, n, operands)
+		most = 4
 	}
-	tokens := 1
-	for tokens < 8 && 2*tokens <= n {
+	for tokens < most && 2*tokens <= n {
 		tokens *= 2
 	}
-	switch f {
-	case Q8x16:
+	switch {
+	case most == 4:
+		bandAVX2(f, tokens, operands)
+	case f == Q8x16:
 		bandQ8VNNI(tokens, operands)
-	case Q4x16:
+	case f == Q4x16:
 		bandQ4VNNI(tokens, operands)
 	default:
 		bandMXFP4VNNI(tokens, operands)
@@ -112,21 +114,34 @@ func bandMXFP4VNNI(tokens int, operands *byte) {
 	}
 }
 
-func bandTileAVX2(f Format, n int, operands *byte) int {
-	switch {
-	case f == MXFP4x16:
-		band1x16MXFP4AVX2(operands)
-		return 1
-	case f == Q8x16 && n >= 2:
-		band2x16Q8AVX2(operands)
-		return 2
-	case f == Q8x16:
-		band1x16Q8AVX2(operands)
-		return 1
-	case n >= 2:
-		band2x16Q4AVX2(operands)
-		return 2
+func bandAVX2(f Format, tokens int, operands *byte) {
+	switch f {
+	case Q8x16:
+		switch tokens {
+		case 1:
+			band1x16Q8AVX2(operands)
+		case 2:
+			band2x16Q8AVX2(operands)
+		default:
+			band4x16Q8AVX2(operands)
+		}
+	case Q4x16:
+		switch tokens {
+		case 1:
+			band1x16Q4AVX2(operands)
+		case 2:
+			band2x16Q4AVX2(operands)
+		default:
+			band4x16Q4AVX2(operands)
+		}
+	default:
+		switch tokens {
+		case 1:
+			band1x16MXFP4AVX2(operands)
+		case 2:
+			band2x16MXFP4AVX2(operands)
+		default:
+			band4x16MXFP4AVX2(operands)
+		}
 	}
-	band1x16Q4AVX2(operands)
-	return 1
 }

@@ -50,10 +50,8 @@ func rounded() {
 		for _, tokens := range []int{1, 2, 4, 8} {
 			bandWide(f, tokens, c)
 		}
-		for tokens := 1; tokens <= 2; tokens++ {
-			if tokens == 1 || !f.table { // registers would not do
-				band(f, tokens, c)
-			}
+		for _, tokens := range []int{1, 2, 4} {
+			band(f, tokens, c)
 		}
 	}
 	roundGroups(c)
@@ -244,64 +242,88 @@ func ahead(tokens int, at Mem) {
 }
 
 // band writes the product of some tokens and a band in registers of 256 bits, of which a band's rows
-// take two.
+// take two. Where there are not enough registers for both, it goes over the band for one half and then
+// for the other, so that four tokens share what is done to weights.
 func band(f bandFormat, tokens int, c bandConstants) {
 	bandText(fmt.Sprintf("band%dx16%sAVX2", tokens, f.name), tokens)
+	if tokens == 1 || tokens == 2 && !f.table {
+		bandPass(f, tokens, c, 0, 1)
+	} else {
+		bandPass(f, tokens, c, 0)
+		bandPass(f, tokens, c, 1)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// bandPass goes over the groups of a band for some halves of its rows.
+func bandPass(f bandFormat, tokens int, c bandConstants, halves ...int) {
 	k := newBandWalk(tokens)
-	b := &bandRegisters{f: f, k: k, constants: c, tokens: tokens}
+	b := &bandRegisters{f: f, k: k, constants: c, tokens: tokens, halves: halves}
 	b.begin()
-	Label("group")
+	group := fmt.Sprintf("group%d", halves[0])
+	Label(group)
 	for n := 0; n < bandSteps; n++ {
 		at := Mem{Base: k.w, Disp: bandScales + n*bandBlock}
-		if !f.nibbles {
+		if f.nibbles {
+			at.Disp = bandScales + n/2*bandBlock
+		}
+		if halves[0] == 0 {
 			PREFETCHT0(at.Offset(bandAhead))
+		}
+		if !f.nibbles {
 			b.signed(n, at)
 			continue
 		}
-		at.Disp = bandScales + n/2*bandBlock
-		PREFETCHT0(at.Offset(bandAhead))
 		b.pair(n, at)
 		n++
 	}
 	b.end()
 	k.move(f)
 	DECQ(k.groups)
-	JNZ(LabelRef("group"))
+	JNZ(LabelRef(group))
 	dst := k.field("dst")
 	for t := range tokens {
-		for h, sum := range b.acc[t] {
-			VMOVUPS(sum, Mem{Base: dst, Disp: bandBlock*t + registerBytes*h})
+		for _, h := range halves {
+			VMOVUPS(b.acc[t][h], Mem{Base: dst, Disp: bandBlock*t + registerBytes*h})
 		}
 	}
-	VZEROUPPER()
-	RET()
 }
 
-// bandRegisters are the registers of a product in halves of a band.
+// bandRegisters are the registers of a product in halves of a band, or in one of them.
 type bandRegisters struct {
-	f           bandFormat
-	k           *bandWalk
-	constants   bandConstants
-	tokens      int
-	acc         [][2]VecVirtual
-	words       [][2]VecVirtual // sums of 32 bits
-	shorts      [][2]VecVirtual // sums of 16 bits
-	mask, codes VecVirtual
+	f          bandFormat
+	k          *bandWalk
+	constants  bandConstants
+	tokens     int
+	halves     []int
+	acc        [][2]VecVirtual
+	words      [][2]VecVirtual // sums of 32 bits
+	shorts     [][2]VecVirtual // sums of 16 bits
+	codes      VecVirtual
+	mask, ones Op
 }
 
 func (b *bandRegisters) begin() {
 	for range b.tokens {
-		pair := [2]VecVirtual{YMM(), YMM()}
-		for _, sum := range pair {
-			VPXOR(sum, sum, sum)
+		var sums [2]VecVirtual
+		for _, h := range b.halves {
+			sums[h] = YMM()
+			VPXOR(sums[h], sums[h], sums[h])
 		}
-		b.acc = append(b.acc, pair)
-		b.words = append(b.words, [2]VecVirtual{YMM(), YMM()})
-		b.shorts = append(b.shorts, [2]VecVirtual{YMM(), YMM()})
+		b.acc = append(b.acc, sums)
 	}
-	if b.f.nibbles {
-		b.mask = YMM()
-		VMOVDQU(b.constants.nibbles, b.mask)
+	b.words, b.shorts = make([][2]VecVirtual, b.tokens), make([][2]VecVirtual, b.tokens)
+	b.mask, b.ones = b.constants.nibbles, b.constants.ones
+	switch {
+	case !b.f.nibbles:
+		ones := YMM()
+		VMOVDQU(b.ones, ones)
+		b.ones = ones
+	case !b.f.table: // which takes the registers
+		mask := YMM()
+		VMOVDQU(b.mask, mask)
+		b.mask = mask
 	}
 	if b.f.table {
 		b.codes = YMM()
@@ -319,7 +341,7 @@ func (b *bandRegisters) broadcast(t, n int) VecVirtual {
 // signed adds the products of a step of Q8: magnitudes of weights, which have no sign, times
 // activations that took it over, so that nothing saturates.
 func (b *bandRegisters) signed(n int, at Mem) {
-	for h := range 2 {
+	for _, h := range b.halves {
 		quants, magnitudes := YMM(), YMM()
 		VMOVDQU(at.Offset(registerBytes*h), quants)
 		VPXOR(b.constants.flips, quants, quants)
@@ -328,7 +350,7 @@ func (b *bandRegisters) signed(n int, at Mem) {
 			x := b.broadcast(t, n)
 			VPSIGNB(quants, x, x)
 			VPMADDUBSW(x, magnitudes, x)
-			VPMADDWD(b.constants.ones, x, x)
+			VPMADDWD(b.ones, x, x)
 			if n == 0 {
 				b.words[t][h] = x
 			} else {
@@ -340,7 +362,7 @@ func (b *bandRegisters) signed(n int, at Mem) {
 
 // pair adds the products of two steps of nibbles.
 func (b *bandRegisters) pair(n int, at Mem) {
-	for h := range 2 {
+	for _, h := range b.halves {
 		low, high := YMM(), YMM()
 		VMOVDQU(at.Offset(registerBytes*h), low)
 		VPSRLW(U8(4), low, high)
@@ -369,7 +391,7 @@ func (b *bandRegisters) short(n, t, h int, quants VecVirtual) {
 		return
 	}
 	sum := b.shorts[t][h]
-	VPMADDWD(b.constants.ones, sum, sum)
+	VPMADDWD(b.ones, sum, sum)
 	if n < b.f.shortSteps {
 		b.words[t][h] = sum
 	} else {
@@ -379,7 +401,7 @@ func (b *bandRegisters) short(n, t, h int, quants VecVirtual) {
 
 // end multiplies a group's sums by their scales.
 func (b *bandRegisters) end() {
-	for h := range 2 {
+	for _, h := range b.halves {
 		scales := YMM()
 		VPMOVZXWD(Mem{Base: b.k.w, Disp: bandScales / 2 * h}, scales)
 		VPSLLD(U8(16), scales, scales)
