@@ -14,7 +14,7 @@ FUZZTIME ?= 30s
 
 # Packages whose goroutines meet: these run under the race detector.
 CONCURRENT := ./coordinator/... ./internal/bench ./internal/border ./internal/faultnet ./internal/hub \
-              ./internal/loadgen ./internal/membership ./internal/wire \
+              ./internal/loadgen ./internal/membership ./internal/wire/... ./internal/host \
               ./internal/local ./kernels ./router ./shard ./worker ./tests
 
 .DEFAULT_GOAL := help
