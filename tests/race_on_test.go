@@ -1,0 +1,6 @@
+//go:build race
+
+package tests
+
+// raceDetector says that the race detector is on, whose bookkeeping allocates.
+const raceDetector = true
