@@ -18,9 +18,7 @@ import (
 // the rows, whose sums need not be added up across it, and one token reads memory from end to end.
 // What rows and columns beyond the last are does not matter.
 const (
-	// BandRows is the rows of a band.
-	BandRows   = 16
-	bandRows   = BandRows
+	bandRows   = 16
 	blockBytes = 4 * bandRows
 	bandScales = bandRows * quantScale
 )

@@ -73,15 +73,22 @@ const (
 	packedMACs   = 8 * tileMACs
 	packedCached = 256 << 10 // numbers
 	tileRows     = 4         // rows of the register tile for one token
-	// TileStep is what the rows of a tile are best multiples of: those decoded at once for many
-	// tokens. With fewer, activations would be read more often from the second-level cache.
-	TileStep = 2 * tileRows
+	// The rows of a tile are best multiples of tileStep: those decoded at once for many tokens. With
+	// fewer, activations would be read more often from the second-level cache.
+	tileStep = 2 * tileRows
 )
 
-// TileSize returns into how many tokens and rows the product of n > 0 tokens with a matrix is best
-// cut, one such tile being what a thread does at a time. Tiles of tokens are as even as can be. It
-// affects speed, never a result.
-func TileSize(n, cols int) (tokens, rows int) { return tileSize(n, cols, Packs(n)) }
+// Tile returns into how many tokens and rows the product of n > 0 tokens with a matrix is best cut,
+// one such tile being what a thread does at a time, and what its rows are a multiple of. Tiles of
+// tokens are as even as can be. It affects speed, never a result.
+func Tile(n int, w *Matrix) (tokens, rows, step int) {
+	if w.Format.Interleaved() {
+		tokens, rows = roundedTile(n, w.Cols)
+		return tokens, rows, bandRows
+	}
+	tokens, rows = tileSize(n, w.Cols, Packs(n))
+	return tokens, rows, tileStep
+}
 
 func tileSize(n, cols int, packed bool) (tokens, rows int) {
 	cols = max(cols, 1)
@@ -92,7 +99,7 @@ func tileSize(n, cols int, packed bool) (tokens, rows int) {
 	parts := (n + most - 1) / most
 	tokens = (n + parts - 1) / parts
 	rows = min(tileWeights/cols, macs/(cols*tokens))
-	return tokens, max(rows/TileStep, 1) * TileStep
+	return tokens, max(rows/tileStep, 1) * tileStep
 }
 
 // product is a MatMul as a Job: items are tiles. The token tiles of one row tile lie beside each
@@ -114,7 +121,7 @@ func packs(n int, w *Matrix) bool { return Packs(n) && w.Cols > 0 && !w.Format.I
 func newProduct(dst, x []float32, n int, w Matrix, packed bool) product {
 	tokens, rows := tileSize(n, w.Cols, packed)
 	if w.Format.Interleaved() {
-		tokens, rows = RoundedTile(n, w.Cols)
+		tokens, rows = roundedTile(n, w.Cols)
 	}
 	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, rows: rows,
 		tokenTiles: (n + tokens - 1) / tokens, packed: packed}
@@ -123,7 +130,7 @@ func newProduct(dst, x []float32, n int, w Matrix, packed bool) product {
 // share makes tiles small enough that each thread has several.
 func (m *product) share(threads int) {
 	most := m.w.Rows * m.tokenTiles / (tilesPerThread * threads)
-	m.rows = max(min(m.rows, most/TileStep*TileStep), TileStep)
+	m.rows = max(min(m.rows, most/tileStep*tileStep), tileStep)
 }
 
 // tiles returns the number of items.

@@ -201,9 +201,9 @@ func TestUnderflowKeepsItsSign(t *testing.T) {
 func TestTilesCover(t *testing.T) {
 	for _, n := range []int{1, 3, 47, 48, 49, 200} {
 		for _, cols := range []int{1, 768, 7168, 1 << 20} {
-			tokens, rows := TileSize(n, cols)
+			tokens, rows := tileSize(n, cols, Packs(n))
 			if tokens < 1 || tokens > n || rows < tileRows || rows%tileRows != 0 {
-				t.Errorf("TileSize(%d, %d) = %d, %d", n, cols, tokens, rows)
+				t.Errorf("tileSize(%d, %d) = %d, %d", n, cols, tokens, rows)
 			}
 		}
 	}

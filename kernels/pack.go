@@ -121,7 +121,7 @@ func (p Packing) block(packed []float32, t, from int) *[lanes]float32 {
 	return (*[lanes]float32)(packed[at:])
 }
 
-// MulPacked is Mul of n packed activations, which are no more than TileSize makes a tile of.
+// MulPacked is Mul of n packed activations, which are no more than Tile makes a tile of.
 func MulPacked(dst, packed []float32, n int, w Matrix) {
 	w.check()
 	if n < 0 || len(dst) < n*w.Rows || len(packed) < (Packing{n, w.Cols}).Len() {

@@ -14,7 +14,7 @@ const (
 	panelCols16   = 2048
 	// A panel's weights take 16 KiB and stay in the first-level cache, beside the activations of a
 	// tile and of the next.
-	panelRows = TileStep
+	panelRows = tileStep
 	// Tokens of the largest register tile.
 	avx2Tokens   = 3
 	avx512Tokens = packedTokens

@@ -8,7 +8,7 @@ const fastPanels = true
 const (
 	panelTokens = 4 // from how many tokens on it pays to decode weights into memory
 	// A panel's weights take 16 KiB and stay in the first-level cache.
-	panelRows  = TileStep
+	panelRows  = tileStep
 	panelTiles = panelRows / tileRows
 	// Numbers of a panel, and its lanes for a token.
 	panelNumbers  = panelRows * panelCols

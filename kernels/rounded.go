@@ -130,20 +130,6 @@ func (x *Rounded) dot(t int, w *Matrix, r int) float32 {
 	return acc
 }
 
-// MatMulRounded is MulRounded for the first n tokens of x, on all threads of the pool.
-func (p *Pool) MatMulRounded(dst []float32, x *Rounded, n int, w Matrix) {
-	checkMulRounded(dst, x, 0, n, w)
-	if n == 0 || w.Rows == 0 {
-		return
-	}
-	m := &p.product
-	m.product = newProduct(dst, nil, n, w, false)
-	m.rounded = x
-	p.Run(m.tiles(), &m.product)
-	p.product = packing{}
-	runtime.KeepAlive(w.Owner)
-}
-
 // round rounds x [n, cols] into memory of the pool.
 func (p *Pool) round(x []float32, n, cols int) *Rounded {
 	m := &p.rounding
@@ -172,10 +158,10 @@ func (m *rounding) Do(item, _ int) {
 	}
 }
 
-// RoundedTile is TileSize for a product of rounded activations, whose arithmetic takes less time.
+// roundedTile is tileSize for a product of rounded activations, whose arithmetic takes less time.
 // The rows of tiles are whole bands.
-func RoundedTile(n, cols int) (tokens, rows int) {
-	tokens, _ = TileSize(n, cols)
+func roundedTile(n, cols int) (tokens, rows int) {
+	tokens, _ = tileSize(n, cols, Packs(n))
 	cols = max(cols, 1)
 	rows = min(2*tileWeights/cols, 3*tileMACs/(cols*tokens))
 	return tokens, max(rows/bandRows, 1) * bandRows

@@ -57,7 +57,8 @@ func (q Quant) Beside(
 	own Quant, spec *model.Spec, ck *safetensors.Checkpoint,
 ) (Quant, error) {
 	experts := q.For(spec, ck)
-	if experts != q && own == QuantNone {
+	none := experts != q || q&rounded != 0 && spec.Experts == 0
+	if none && own == QuantNone {
 		return q, errors.New("activations in int8 need weights that are quantised as they are loaded, " +
 			"or experts in MXFP4: give --experts-quant or --attention-quant, or leave out --activations")
 	}

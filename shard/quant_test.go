@@ -41,18 +41,23 @@ func quantStore(t testing.TB, q Quant) *Store {
 // TestQuantBeside refuses activations in int8 that meet no quantised weights.
 func TestQuantBeside(t *testing.T) {
 	s := testStore(t, "") // of experts in BF16
+	sparse, dense := *s.spec, *s.spec
+	sparse.Experts, dense.Experts = len(s.spec.Layers[1].MoE.Experts), 0
 	for _, c := range []struct{ experts, own, want Quant }{
 		{QuantNone, QuantNone, QuantNone},
 		{QuantInt4.Rounded(), QuantNone, QuantInt4.Rounded()},
 		{QuantNone.Rounded(), QuantInt8.Rounded(), QuantNone},
 	} {
-		if got, err := c.experts.Beside(c.own, s.spec, s.ck); got != c.want || err != nil {
+		if got, err := c.experts.Beside(c.own, &sparse, s.ck); got != c.want || err != nil {
 			t.Errorf("%v beside %v is %v, %v", c.experts, c.own, got, err)
 		}
 	}
-	_, err := QuantNone.Rounded().Beside(QuantNone, s.spec, s.ck)
+	_, err := QuantNone.Rounded().Beside(QuantNone, &sparse, s.ck)
 	if err == nil || !strings.Contains(err.Error(), "leave out --activations") {
 		t.Errorf("activations of stored experts: %v", err)
+	}
+	if _, err := QuantInt8.Rounded().Beside(QuantNone, &dense, s.ck); err == nil {
+		t.Error("activations of a model without experts are rounded")
 	}
 }
 

@@ -206,12 +206,7 @@ func inOrder(rows []uint32) bool {
 // newTiling cuts the product of n tokens with a matrix into tiles that are at most
 // as much work as share tokens with all of it.
 func newTiling(n int, m *kernels.Matrix, share float64) tiling {
-	tokens, rows := kernels.TileSize(n, m.Cols)
-	step := kernels.TileStep
-	if m.Format.Interleaved() {
-		tokens, rows = kernels.RoundedTile(n, m.Cols)
-		step = kernels.BandRows
-	}
+	tokens, rows, step := kernels.Tile(n, m)
 	if most := int(share * float64(m.Rows) / float64(tokens)); rows > most {
 		rows = max(most/step, 1) * step
 	}
@@ -296,13 +291,8 @@ func (w *gating) Do(item, thread int) {
 	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
 	token, n, lo, hi := p.gating.at(item-from, len(p.rows), gate)
 	rows := hi - lo
-	if p.rounded {
-		kernels.MulRounded(mem.a, &w.roundedInputs, p.at+token, n, gate.Slice(lo, hi))
-		kernels.MulRounded(mem.b, &w.roundedInputs, p.at+token, n, up.Slice(lo, hi))
-	} else {
-		p.mul(mem.a, p.x, token, n, gate, lo, hi)
-		p.mul(mem.b, p.x, token, n, up, lo, hi)
-	}
+	p.mul(mem.a, p.x, &w.roundedInputs, token, n, gate.Slice(lo, hi))
+	p.mul(mem.b, p.x, &w.roundedInputs, token, n, up.Slice(lo, hi))
 	for t := range n {
 		a, b := mem.a[t*rows:][:rows], mem.b[t*rows:][:rows]
 		if p.packed {
@@ -314,13 +304,18 @@ func (w *gating) Do(item, thread int) {
 	}
 }
 
-// mul computes a tile of n tokens, which are inputs or middles of the part.
-func (p *part) mul(dst, x []float32, token, n int, m *kernels.Matrix, lo, hi int) {
+// mul computes a tile of n tokens, which are inputs or middles of the part: those of the wave that
+// are rounded, or x.
+func (p *part) mul(dst, x []float32, r *kernels.Rounded, token, n int, m kernels.Matrix) {
+	if p.rounded {
+		kernels.MulRounded(dst, r, p.at+token, n, m)
+		return
+	}
 	x = x[token*p.stride(m.Cols):]
 	if p.packed {
-		kernels.MulPacked(dst, x, n, m.Slice(lo, hi))
+		kernels.MulPacked(dst, x, n, m)
 	} else {
-		kernels.Mul(dst, x, n, m.Slice(lo, hi))
+		kernels.Mul(dst, x, n, m)
 	}
 }
 
@@ -336,11 +331,7 @@ func (w *scaling) Do(item, thread int) {
 	p := &w.wave[i]
 	down, y := &p.expert.Down, w.tiles[thread].a
 	token, n, lo, hi := p.down.at(item-from, len(p.rows), down)
-	if p.rounded {
-		kernels.MulRounded(y, &w.roundedMiddle, p.at+token, n, down.Slice(lo, hi))
-	} else {
-		p.mul(y, p.middle, token, n, down, lo, hi)
-	}
+	p.mul(y, p.middle, &w.roundedMiddle, token, n, down.Slice(lo, hi))
 	rows := hi - lo
 	for t := range n {
 		out, g := y[t*rows:][:rows], p.weights[token+t]
