@@ -67,13 +67,18 @@ type HopResult struct {
 	Tokens  int    `json:"tokens"`
 	// Bytes are the activations of a call, which go there and come back.
 	Bytes int     `json:"bytes"`
-	Raw   Latency `json:"raw"`  // of a bare socket
-	Lane  Latency `json:"lane"` // of the lane: without queue and compute, by the worker's clock
+	Raw   Latency `json:"raw"` // of a bare socket
+	// Computed is a bare socket whose other end computes what the worker does before it answers; the
+	// time of that is left out.
+	Computed Latency `json:"computed"`
+	Lane     Latency `json:"lane"` // of the lane: without queue and compute, by the worker's clock
 	// Call is of Send and Receive, without compute: with encoding and adding up.
 	Call Latency `json:"call"`
-	// LaneRatio and CallRatio compare medians with that of the bare socket.
-	LaneRatio float64 `json:"lane_ratio"`
-	CallRatio float64 `json:"call_ratio"`
+	// LaneRatio and CallRatio compare medians with that of the bare socket, and ComputedRatio the
+	// lane's with that of the one that computes.
+	LaneRatio     float64 `json:"lane_ratio"`
+	CallRatio     float64 `json:"call_ratio"`
+	ComputedRatio float64 `json:"computed_ratio"`
 	// GRPC are the same over stock gRPC.
 	GRPC StockResult `json:"grpc"`
 	// Throughput is bytes a second in both directions together, at the median.
@@ -183,13 +188,16 @@ const (
 // measure takes turns between the lane and a bare socket.
 func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err error) {
 	payload := tokens * b.cfg.Peer.Hidden * b.cfg.Wire.Size()
-	raw, err := dialRaw(ctx, b.end, payload)
-	if err != nil {
-		return r, err
+	var raw [2]*rawSocket // without computing and with
+	for i := range raw {
+		if raw[i], err = dialRaw(ctx, b.end, payload, i*tokens); err != nil {
+			return r, err
+		}
+		conn := raw[i].conn
+		defer func() { err = errors.Join(err, conn.Close()) }()
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // wakes a round trip
+		defer stop()
 	}
-	defer func() { err = errors.Join(err, raw.conn.Close()) }()
-	stop := context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // wakes a round trip
-	defer stop()
 	direct, stock := b.call(b.direct, tokens), b.call(b.stock, tokens)
 	defer direct.end()
 	defer stock.end()
@@ -211,7 +219,7 @@ func (b *hopBench) measure(ctx context.Context, tokens int) (r HopResult, err er
 
 // trips are the seconds of round trips.
 type trips struct {
-	raw           []float64
+	raw, computed []float64 // on bare sockets
 	direct, stock laneTrips
 }
 
@@ -219,13 +227,15 @@ type trips struct {
 type laneTrips struct{ lane, call []float64 }
 
 // turn goes on a burst of round trips on the bare socket, and then through each lane.
-func (t *trips) turn(ctx context.Context, raw *rawSocket, direct, stock *hopCall) error {
-	for range burst {
-		began := time.Now()
-		if err := raw.roundTrip(); err != nil {
-			return errors.Join(ctx.Err(), err)
+func (t *trips) turn(ctx context.Context, raw [2]*rawSocket, direct, stock *hopCall) error {
+	for i, to := range []*[]float64{&t.raw, &t.computed} {
+		for range burst {
+			took, err := raw[i].roundTrip()
+			if err != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			*to = append(*to, took)
 		}
-		t.raw = append(t.raw, time.Since(began).Seconds())
 	}
 	return errors.Join(t.direct.burst(ctx, direct), t.stock.burst(ctx, stock))
 }
@@ -245,6 +255,8 @@ func (t *laneTrips) burst(ctx context.Context, c *hopCall) error {
 func (t *trips) result(r HopResult) HopResult {
 	r.Raw, r.Lane, r.Call = latency(t.raw), latency(t.direct.lane), latency(t.direct.call)
 	r.LaneRatio, r.CallRatio = r.Lane.P50/r.Raw.P50, r.Call.P50/r.Raw.P50
+	r.Computed = latency(t.computed)
+	r.ComputedRatio = r.Lane.P50 / r.Computed.P50
 	g := &r.GRPC
 	g.Lane, g.Call = latency(t.stock.lane), latency(t.stock.call)
 	g.LaneRatio, g.CallRatio = g.Lane.P50/r.Raw.P50, g.Call.P50/r.Raw.P50

@@ -3,15 +3,19 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/conclave-serve/conclave/internal/wire"
+	"github.com/conclave-serve/conclave/kernels"
+	"github.com/conclave-serve/conclave/shard"
 )
 
 // startPeer serves the other end until the test is over.
@@ -66,12 +70,13 @@ func TestHop(t *testing.T) {
 		if h.Network != network || h.Tokens != tokens || h.Bytes != tokens*96*2 {
 			t.Errorf("result %d: %+v", i, h)
 		}
-		for _, l := range []Latency{h.Raw, h.Lane, h.Call} {
+		for _, l := range []Latency{h.Raw, h.Computed, h.Lane, h.Call} {
 			if l.Count < burst || l.P50 <= 0 || l.P99 < l.P50 {
 				t.Errorf("result %d: %+v", i, l)
 			}
 		}
-		if h.Call.P50 < h.Lane.P50 || h.LaneRatio <= 0 || h.CallThroughput <= 0 {
+		if h.Call.P50 < h.Lane.P50 || h.LaneRatio <= 0 || h.ComputedRatio <= 0 ||
+			h.CallThroughput <= 0 {
 			t.Errorf("result %d: %+v", i, h)
 		}
 	}
@@ -111,27 +116,77 @@ func TestHopRefuses(t *testing.T) {
 	}
 }
 
-// Whoever asks a bare socket for nothing, or for too much, is hung up on.
+// Whoever asks a bare socket for nothing, for too much, or for tokens of another size is hung up on.
 func TestEchoIsBounded(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := startEcho(listener)
-	for _, size := range []string{"\x00\x00\x00\x00\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff"} {
+	e := startEcho(listener, &rawExpert{hidden: 64})
+	for _, asked := range [][2]uint64{
+		{0, 0}, {1 << 63, 0}, {maxPayload + 1, 0}, {128, 2}, {64, 1}, {1 << 63, 1 << 56}, {128, 1 << 63},
+	} {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Write([]byte(size)); err != nil {
+		b := binary.LittleEndian.AppendUint64(nil, asked[0])
+		if _, err := conn.Write(binary.LittleEndian.AppendUint64(b, asked[1])); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-			t.Errorf("size %x: %d bytes, %v", size, n, err)
+			t.Errorf("asked for %d bytes of %d tokens: %d bytes, %v", asked[0], asked[1], n, err)
 		}
 		_ = conn.Close()
 	}
 	if err := e.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A bare socket that computes says what the worker says.
+func TestEchoComputes(t *testing.T) {
+	const hidden, tokens = 64, 3
+	ck, err := hopCheckpoint(t.Context(), t.TempDir(), hidden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.tensors.Close()
+	store := shard.NewQuantizedStore(ck.spec, ck.tensors, shard.QuantNone)
+	var one shard.Set
+	one.Add(0)
+	if err := store.Load(t.Context(), 0, one, nil); err != nil {
+		t.Fatal(err)
+	}
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	e := &rawExpert{
+		expert: store.Expert(0, 0), activation: ck.spec.Activation, hidden: hidden, pool: pool,
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := startEcho(listener, e)
+	end := End{Network: "tcp", Raw: listener.Addr().String()}
+	s, err := dialRaw(t.Context(), end, tokens*hidden*wire.F32.Size(), tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := ones(tokens * hidden)
+	wire.F32.Encode(s.message, x)
+	took, err := s.roundTrip()
+	if err != nil || took <= 0 {
+		t.Fatalf("%v s, %v", took, err)
+	}
+	got := make([]float32, len(x))
+	wire.F32.Decode(got, s.message)
+	var work shard.Work
+	want := work.Run(pool, ck.spec.Activation, e.expert, x, []uint32{0, 1, 2}, ones(tokens))
+	if !slices.Equal(got, want) {
+		t.Errorf("computed %v, want %v", got[:4], want[:4])
+	}
+	if err := errors.Join(s.conn.Close(), raw.close()); err != nil {
 		t.Error(err)
 	}
 }

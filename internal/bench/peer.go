@@ -73,13 +73,20 @@ func ServePeer(ctx context.Context, addr string, hidden int, ready func(Peer) er
 	}
 	for _, l := range listeners {
 		w := startWorker(ck, hopWorker, l.worker, runtime.GOMAXPROCS(0), shard.QuantNone)
-		raw := startEcho(l.raw)
-		closers = append(closers, w.close, raw.close)
+		closers = append(closers, w.close)
 		var one shard.Set
 		one.Add(0)
 		if err := w.store.Load(ctx, 0, one, nil); err != nil {
 			return err
 		}
+		pool := kernels.NewPool(w.pool.Threads()) // the worker's own is the worker's
+		raw := startEcho(l.raw, &rawExpert{
+			expert: w.store.Expert(0, 0), activation: ck.spec.Activation, hidden: hidden, pool: pool,
+		})
+		closers = append(closers, func() error {
+			defer pool.Close()
+			return raw.close()
+		})
 		end := End{
 			Network: l.raw.Addr().Network(), Worker: l.worker.Addr().String(),
 			Raw: l.raw.Addr().String(),

@@ -122,13 +122,15 @@ func (r *HopReport) WriteTable(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "hidden %d, %s, %s; round trips, µs; ratios are of p50\n\n", r.Hidden, r.Wire, load)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "PATH\tTOKENS\tBYTES\tRAW P50\tP99\tLANE P50\tP99\tRATIO\tCALL P50\tP99\t"+
-		"RATIO\tGRPC LANE\tP99\tRATIO\tGRPC CALL\tRATIO\tRAW GB/s\tCALL GB/s\t")
+	fmt.Fprintln(t, "PATH\tTOKENS\tBYTES\tRAW P50\tP99\tCOMPUTED\tLANE P50\tP99\tRATIO\t"+
+		"TO COMPUTED\tCALL P50\tP99\tRATIO\tGRPC LANE\tP99\tRATIO\tGRPC CALL\t"+
+		"RATIO\tRAW GB/s\tCALL GB/s\t")
 	for i := range r.Hops {
 		h, g := &r.Hops[i], &r.Hops[i].GRPC
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.1f\t%.0f\t%.1f\t%.0f\t%.2f\t%.1f\t%.0f\t%.2f\t",
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.1f\t%.0f\t%.1f\t%.1f\t%.0f\t%.2f\t%.2f\t",
 			h.Network, h.Tokens, humanize.IBytes(uint64(h.Bytes)), 1e6*h.Raw.P50, 1e6*h.Raw.P99,
-			1e6*h.Lane.P50, 1e6*h.Lane.P99, h.LaneRatio, 1e6*h.Call.P50, 1e6*h.Call.P99, h.CallRatio)
+			1e6*h.Computed.P50, 1e6*h.Lane.P50, 1e6*h.Lane.P99, h.LaneRatio, h.ComputedRatio)
+		fmt.Fprintf(t, "%.1f\t%.0f\t%.2f\t", 1e6*h.Call.P50, 1e6*h.Call.P99, h.CallRatio)
 		fmt.Fprintf(t, "%.1f\t%.0f\t%.2f\t%.1f\t%.2f\t%.2f\t%.2f\t\n", 1e6*g.Lane.P50, 1e6*g.Lane.P99,
 			g.LaneRatio, 1e6*g.Call.P50, g.CallRatio, h.RawThroughput/1e9, h.CallThroughput/1e9)
 	}
