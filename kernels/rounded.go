@@ -163,7 +163,7 @@ func (m *rounding) Do(item, _ int) {
 func roundedTile(n, cols int) (tokens, rows int) {
 	tokens, _ = tileSize(n, cols, Packs(n))
 	cols = max(cols, 1)
-	rows = min(2*tileWeights/cols, 3*tileMACs/(cols*tokens))
+	rows = min(4*tileWeights/cols, 3*tileMACs/(cols*tokens))
 	return tokens, max(rows/bandRows, 1) * bandRows
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/kernels"
 )
 
@@ -35,6 +36,7 @@ func newArena(bytes int64, pool *kernels.Pool) (*arena, error) {
 			"set --memory to less", humanize.IBytes(uint64(bytes)), humanize.IBytes(uint64(free)))
 	}
 	a := &arena{data: make([]byte, bytes/fillBytes*fillBytes)}
+	host.Huge(a.data) // as quantised weights have them
 	pool.Run(len(a.data)/fillBytes, filling(a.data))
 	return a, nil
 }

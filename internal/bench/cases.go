@@ -12,13 +12,16 @@ type kernelCase struct {
 	result Result
 }
 
-// products lists matrix products: rows of activations × weights that come from memory.
-func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kernelCase {
-	var cases []*kernelCase
-	formats := []kernels.Format{
+func weightFormats() []kernels.Format {
+	return []kernels.Format{
 		kernels.F32, kernels.BF16, kernels.F16, kernels.E4M3, kernels.MXFP4, kernels.Q8, kernels.Q4,
 		kernels.Q8x16, kernels.Q4x16, kernels.MXFP4x16, // with activations in int8
 	}
+}
+
+// products lists matrix products: rows of activations × weights that come from memory.
+func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kernelCase {
+	var cases []*kernelCase
 	parts := []struct {
 		name       string
 		rows, cols int
@@ -26,7 +29,7 @@ func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kern
 	most := rowCounts[len(rowCounts)-1]
 	side := max(s.Hidden, s.Width)
 	x, dst := ones(most*side), make([]float32, most*side)
-	for _, f := range formats {
+	for _, f := range weightFormats() {
 		for _, p := range parts {
 			if f == kernels.MXFP4 && p.cols%32 != 0 {
 				continue // MXFP4 has no such matrices
@@ -42,31 +45,46 @@ func products(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kern
 	return cases
 }
 
-// product is one of n rows with a matrix [rows, cols].
-func product(
-	a *arena, f kernels.Format, rows, cols, n int, pool *kernels.Pool, x, dst []float32,
-) *kernelCase {
-	w, exponents := kernels.Matrix{Format: f, Rows: rows, Cols: cols}, 0
+// weights is a matrix whose bytes are taken from an arena, anew for each run.
+type weights struct {
+	kernels.Matrix
+	size, exponents int // in bytes
+}
+
+func newWeights(f kernels.Format, rows, cols int) *weights {
+	w := &weights{Matrix: kernels.Matrix{Format: f, Rows: rows, Cols: cols}}
+	w.size = f.MatrixBytes(rows, cols)
 	switch f {
 	case kernels.E4M3:
 		w.Scales = ones((rows + 127) / 128 * ((cols + 127) / 128))
 	case kernels.MXFP4:
-		exponents = rows * cols / 32
+		w.exponents = rows * cols / 32
 	}
-	size := f.MatrixBytes(rows, cols)
+	return w
+}
+
+func (w *weights) bytes() float64 { return float64(w.size + 4*len(w.Scales) + w.exponents) }
+
+func (w *weights) take(a *arena) kernels.Matrix {
+	w.Data = a.take(w.size)
+	if w.exponents > 0 {
+		w.Exponents = a.take(w.exponents)
+	}
+	return w.Matrix
+}
+
+// product is one of n rows with a matrix [rows, cols].
+func product(
+	a *arena, f kernels.Format, rows, cols, n int, pool *kernels.Pool, x, dst []float32,
+) *kernelCase {
+	w := newWeights(f, rows, cols)
 	c := &kernelCase{result: Result{
 		Kernel: "matmul", Format: f.String(), Shape: fmt.Sprintf("%d×%d", rows, cols), Rows: n,
 		Threads:    pool.Threads(),
 		Operations: 2 * float64(rows) * float64(cols) * float64(n),
-		Bytes:      float64(size + 4*len(w.Scales) + exponents),
+		Bytes:      w.bytes(),
 	}}
-	c.run = func() {
-		w.Data = a.take(size)
-		if exponents > 0 {
-			w.Exponents = a.take(exponents)
-		}
-		pool.MatMul(dst, x, n, w)
-	}
+	c.run = func() { pool.MatMul(dst, x, n, w.take(a)) }
 	return c
 }
 

@@ -74,6 +74,7 @@ func Kernels(ctx context.Context, cfg KernelsConfig) (*KernelsReport, error) {
 		rows = []int{1, 16, 128}
 	}
 	cases := products(a, cfg.Shape, rows, pools)
+	cases = append(cases, waves(a, cfg.Shape, []int{1, 16, 128}, pools)...)
 	cases = append(cases, attentions(a, cfg.Shape, pools)...)
 	cases = append(cases, rowKernels(cfg.Shape)...)
 	limits := make([]limit, len(pools))

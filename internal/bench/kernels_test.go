@@ -108,9 +108,9 @@ func TestArena(t *testing.T) {
 
 func TestShapeOf(t *testing.T) {
 	for name, want := range map[string]Shape{
-		"qwen3-30b-a3b": {Hidden: 2048, Width: 768, Queries: 8, Keys: 128, Values: 128},
-		"deepseek-v3":   {Hidden: 7168, Width: 2048, Queries: 128, Keys: 576, Values: 512, Latent: true},
-		"qwen3-0.6b":    {Hidden: 1024, Width: 3072, Queries: 2, Keys: 128, Values: 128},
+		"qwen3-30b-a3b": {Hidden: 2048, Width: 768, TopK: 8, Queries: 8, Keys: 128, Values: 128},
+		"deepseek-v3":   {Hidden: 7168, Width: 2048, TopK: 8, Queries: 128, Keys: 576, Values: 512, Latent: true},
+		"qwen3-0.6b":    {Hidden: 1024, Width: 3072, TopK: 1, Queries: 2, Keys: 128, Values: 128},
 	} {
 		spec, err := model.ReadConfig("../../model/testdata/configs/" + name + ".config.json")
 		if err != nil {
@@ -126,17 +126,35 @@ func TestShapeOf(t *testing.T) {
 	}
 }
 
+// TestHandful: experts have n rows on the mean, each at least one.
+func TestHandful(t *testing.T) {
+	for _, n := range []int{1, 2, 16, 128} {
+		for _, experts := range []int{1, 2, 8} {
+			sum := 0
+			for i := range experts {
+				count := handful(i, experts, n)
+				if sum += count; count < 1 {
+					t.Errorf("expert %d of %d has %d rows", i, experts, count)
+				}
+			}
+			if sum < n*experts-experts || sum > n*experts {
+				t.Errorf("%d experts have %d rows, want %d each", experts, sum, n)
+			}
+		}
+	}
+}
+
 // TestKernels is a run on small shapes: what it finds is the machine's, but what it measures and
 // how it is told are known.
 func TestKernels(t *testing.T) {
 	r, err := Kernels(t.Context(), KernelsConfig{
-		Shape:  Shape{Name: "tiny", Hidden: 64, Width: 32, Queries: 2, Keys: 16, Values: 16},
+		Shape:  Shape{Name: "tiny", Hidden: 64, Width: 32, TopK: 3, Queries: 2, Keys: 16, Values: 16},
 		Memory: LeastMemory, Threads: 2, Duration: time.Millisecond, Quick: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 10*2*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
+	if want := 10*2*3*2 + 10*3*2 + 3*2*2 + 3; len(r.Results) != want || len(r.Ceilings) != 2 {
 		t.Errorf("%d results and %d ceilings, want %d and 2", len(r.Results), len(r.Ceilings), want)
 	}
 	for _, k := range r.Results {
@@ -148,7 +166,7 @@ func TestKernels(t *testing.T) {
 	if err := r.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"READ GB/s", "F8_E4M3", "MXFP4", "Q4", "attention", "rmsnorm", "expert down"} {
+	for _, want := range []string{"READ GB/s", "F8_E4M3", "MXFP4", "Q4", "attention", "rmsnorm", "expert down", "3 of 32×64"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}

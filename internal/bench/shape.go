@@ -12,6 +12,8 @@ type Shape struct {
 	// Hidden and Width are those of a routed expert, or of a dense layer's MLP.
 	Hidden int `json:"hidden"`
 	Width  int `json:"width"`
+	// TopK is how many of the experts run for a token; 1 of a dense layer's MLP.
+	TopK int `json:"experts_per_token"`
 	// Queries share a key-value head; Keys and Values are the widths of its entries. Latent says
 	// that values are the beginning of the keys.
 	Queries int  `json:"queries"`
@@ -22,15 +24,17 @@ type Shape struct {
 
 // DefaultShape is that of Qwen3-30B-A3B.
 func DefaultShape() Shape {
-	return Shape{Name: "Qwen3-30B-A3B", Hidden: 2048, Width: 768, Queries: 8, Keys: 128, Values: 128}
+	return Shape{
+		Name: "Qwen3-30B-A3B", Hidden: 2048, Width: 768, TopK: 8, Queries: 8, Keys: 128, Values: 128,
+	}
 }
 
 // ShapeOf returns the shape of a model.
 func ShapeOf(name string, s *model.Spec) (Shape, error) {
 	a := s.Attention
 	shape := Shape{
-		Name: name, Hidden: s.Hidden, Width: s.ExpertWidth, Queries: a.Heads / a.KVHeads,
-		Keys: a.HeadDim, Values: a.ValueDim,
+		Name: name, Hidden: s.Hidden, Width: s.ExpertWidth, TopK: max(s.TopK, 1),
+		Queries: a.Heads / a.KVHeads, Keys: a.HeadDim, Values: a.ValueDim,
 	}
 	if l := a.Latent; l != nil {
 		shape.Queries, shape.Keys, shape.Values = a.Heads, l.KVRank+s.Rotary.Dims, l.KVRank
@@ -50,10 +54,10 @@ func ShapeOf(name string, s *model.Spec) (Shape, error) {
 const maxSide = 1 << 17
 
 func (s *Shape) check() error {
-	for _, side := range []int{s.Hidden, s.Width, s.Queries, s.Keys, s.Values} {
+	for _, side := range []int{s.Hidden, s.Width, s.TopK, s.Queries, s.Keys, s.Values} {
 		if side < 1 || side > maxSide {
-			return fmt.Errorf("%s: experts of %d×%d, %d queries of %d and %d: too small, or too large",
-				s.Name, s.Width, s.Hidden, s.Queries, s.Keys, s.Values)
+			return fmt.Errorf("%s: %d experts of %d×%d, %d queries of %d and %d: too small, or too large",
+				s.Name, s.TopK, s.Width, s.Hidden, s.Queries, s.Keys, s.Values)
 		}
 	}
 	return nil

@@ -154,8 +154,18 @@ func zero(v VecVirtual) {
 	})
 }
 
-// bandAhead is how far ahead to ask for weights: beyond the page, where the hardware stops.
-const bandAhead = 4096
+// How far ahead to ask for weights: the second level of cache, which can wait for more lines at once,
+// then the first. The hardware alone would stop at the page.
+const (
+	bandFar  = 16384
+	bandNear = 4096
+)
+
+// askBand prefetches weights that lie as far ahead of some that are read.
+func askBand(at Mem) {
+	PREFETCHT1(at.Offset(bandFar))
+	PREFETCHT0(at.Offset(bandNear))
+}
 
 func bandText(name string, tokens int) {
 	TEXT(name, NOSPLIT, "func(operands *byte)")
@@ -237,7 +247,7 @@ func bandWide(f bandFormat, tokens int, c bandConstants) {
 // ahead prefetches weights, which one token or two wait for.
 func ahead(tokens int, at Mem) {
 	if tokens < 4 {
-		PREFETCHT0(at.Offset(bandAhead))
+		askBand(at)
 	}
 }
 
@@ -269,7 +279,7 @@ func bandPass(f bandFormat, tokens int, c bandConstants, halves ...int) {
 			at.Disp = bandScales + n/2*bandBlock
 		}
 		if halves[0] == 0 {
-			PREFETCHT0(at.Offset(bandAhead))
+			askBand(at)
 		}
 		if !f.nibbles {
 			b.signed(n, at)

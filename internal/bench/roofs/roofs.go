@@ -111,7 +111,7 @@ func panel(r *bench.KernelsReport, c *bench.Ceiling, low, high plotter.XY) *plot
 	return p
 }
 
-// marks are the results of a format: of products, or of what is none.
+// marks are the results of a format: of products and whole experts, or of what is neither.
 func marks(
 	r *bench.KernelsReport, threads int, format string, others bool, style draw.GlyphStyle,
 ) *plotter.Scatter {
@@ -119,7 +119,7 @@ func marks(
 	for i := range r.Results {
 		k := &r.Results[i]
 		if !drawn(k) || k.Format != format || k.Threads != threads ||
-			others != (k.Kernel != "matmul") {
+			others != (k.Kernel != "matmul" && k.Kernel != "experts") {
 			continue
 		}
 		s.XYs = append(s.XYs, plotter.XY{X: k.Operations / k.Bytes, Y: k.Flops / 1e9})
