@@ -9,8 +9,8 @@ import (
 )
 
 // waves lists what a worker does: all experts of a token of one layer at once, whose weights come
-// from memory. With more rows than one, experts have different handfuls of them. Experts that are more
-// than the arena are left out.
+// from memory. With more rows than one, experts have different handfuls of them. Experts that are
+// more than the arena are left out.
 func waves(a *arena, s Shape, rowCounts []int, pools []*kernels.Pool) []*kernelCase {
 	var cases []*kernelCase
 	for _, f := range weightFormats() {

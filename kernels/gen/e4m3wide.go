@@ -19,6 +19,10 @@ type wideE4M3 struct {
 	mask    VecVirtual
 }
 
+// nearE4M3 is how far ahead in a row to ask the first level of cache for weights, which the second has
+// by then.
+const nearE4M3 = 256
+
 func newWideE4M3(f *e4m3, rows int) *wideE4M3 {
 	w := &wideE4M3{f: f, weights: rowsAt("w", "wStride", rows), scales: field("scales"),
 		blocks: field("blocks"), halves: GP64(), mask: ZMM()}
@@ -57,6 +61,7 @@ func (w *wideE4M3) loop(step func(n int, load func(row int) Op), move func(block
 	Label("two")
 	for r := range w.ahead.rows {
 		PREFETCHT1(w.ahead.at(r, 0))
+		PREFETCHT0(w.weights.at(r, nearE4M3))
 	}
 	for r := range w.weights.rows {
 		h := ZMM()

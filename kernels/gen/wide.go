@@ -35,8 +35,8 @@ func (w *wideWalk) loop(block func(last bool, load func(row int) Op), move func(
 		w.scales.read(r, scale)
 		rows[r] = w.f.widen(scale)
 	}
-	for r := range w.ahead.rows {
-		PREFETCHT1(w.ahead.at(r, 0))
+	for r := range w.ahead.rows { // to the first level: decoding waits for it more than it fills it
+		PREFETCHT0(w.ahead.at(r, 0))
 	}
 	block(false, func(r int) Op { return rows[r](w.weights.at(r, 0), false) })
 	DECQ(w.blocks)
