@@ -11,7 +11,7 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 		return
 	}
 	m := &p.product
-	m.product, m.x = newProduct(dst, x, n, w, packs(n, &w)), x
+	m.product, m.x = newProduct(dst, x, n, w, packs(n, &w), p.Nodes()), x
 	if w.Format.Interleaved() {
 		m.rounded = p.round(x, n, w.Cols)
 	}
@@ -26,7 +26,7 @@ func (p *Pool) pack(m *packing) {
 	if !m.packed {
 		return
 	}
-	m.share(p.threads)
+	m.share(p)
 	p.packed = sizedFloats(p.packed, m.n*Packing{1, m.w.Cols}.Len())
 	m.product.x = p.packed
 	p.Run(m.items(), m)
@@ -42,7 +42,7 @@ func Mul(dst, x []float32, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	m := newProduct(dst, x, n, w, false)
+	m := newProduct(dst, x, n, w, false, 1)
 	for item := range m.tiles() {
 		m.Do(item, 0)
 	}
@@ -78,16 +78,14 @@ const (
 	tileStep = 2 * tileRows
 )
 
-// Tile returns into how many tokens and rows the product of n > 0 tokens with a matrix is best cut,
-// one such tile being what a thread does at a time, and what its rows are a multiple of. Tiles of
-// tokens are as even as can be. It affects speed, never a result.
-func Tile(n int, w *Matrix) (tokens, rows, step int) {
+// Tile returns into how many tokens, and at most how many rows, the product of n > 0 tokens with a
+// matrix is best cut, one such tile being what a thread does at a time. Tiles of tokens are as even
+// as can be. It affects speed, never a result.
+func Tile(n int, w *Matrix) (tokens, rows int) {
 	if w.Format.Interleaved() {
-		tokens, rows = roundedTile(n, w.Cols)
-		return tokens, rows, bandRows
+		return roundedTile(n, w.Cols)
 	}
-	tokens, rows = tileSize(n, w.Cols, Packs(n))
-	return tokens, rows, tileStep
+	return tileSize(n, w.Cols, Packs(n))
 }
 
 func tileSize(n, cols int, packed bool) (tokens, rows int) {
@@ -106,44 +104,44 @@ func tileSize(n, cols int, packed bool) (tokens, rows int) {
 // other so that the rows are still cached, but for packed activations the other way round: those of
 // one tile of tokens are what fills a cache.
 type product struct {
-	dst, x       []float32
-	w            Matrix
-	n            int
-	tokens, rows int // of one tile
-	tokenTiles   int
-	packed       bool
-	rounded      *Rounded // x, for an interleaved matrix
+	dst, x     []float32
+	w          Matrix
+	n          int
+	tokens     int // of one tile
+	tokenTiles int
+	cut        Cut
+	packed     bool
+	rounded    *Rounded // x, for an interleaved matrix
 }
 
 // packs says whether the product of n tokens with a matrix reads packed activations.
 func packs(n int, w *Matrix) bool { return Packs(n) && w.Cols > 0 && !w.Format.Interleaved() }
 
-func newProduct(dst, x []float32, n int, w Matrix, packed bool) product {
+func newProduct(dst, x []float32, n int, w Matrix, packed bool, nodes int) product {
 	tokens, rows := tileSize(n, w.Cols, packed)
 	if w.Format.Interleaved() {
 		tokens, rows = roundedTile(n, w.Cols)
 	}
-	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, rows: rows,
+	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, cut: NewCut(&w, rows, nodes),
 		tokenTiles: (n + tokens - 1) / tokens, packed: packed}
 }
 
 // share makes tiles small enough that each thread has several.
-func (m *product) share(threads int) {
-	most := m.w.Rows * m.tokenTiles / (tilesPerThread * threads)
-	m.rows = max(min(m.rows, most/tileStep*tileStep), tileStep)
+func (m *product) share(p *Pool) {
+	most := m.w.Rows * m.tokenTiles / (tilesPerThread * p.threads)
+	m.cut = NewCut(&m.w, min(m.cut.Most(), most), p.Nodes())
 }
 
 // tiles returns the number of items.
-func (m *product) tiles() int { return m.tokenTiles * m.rowTiles() }
-
-func (m *product) rowTiles() int { return (m.w.Rows + m.rows - 1) / m.rows }
+func (m *product) tiles() int { return m.tokenTiles * m.cut.Tiles() }
 
 func (m *product) Do(item, _ int) {
-	t, lo := item%m.tokenTiles*m.tokens, item/m.tokenTiles*m.rows
+	t, tile := item%m.tokenTiles*m.tokens, item/m.tokenTiles
 	if m.packed {
-		t, lo = item/m.rowTiles()*m.tokens, item%m.rowTiles()*m.rows
+		t, tile = item/m.cut.Tiles()*m.tokens, item%m.cut.Tiles()
 	}
-	hi, tokens := min(lo+m.rows, m.w.Rows), min(m.tokens, m.n-t)
+	lo, hi := m.cut.Tile(tile)
+	tokens := min(m.tokens, m.n-t)
 	dst := m.dst[t*m.w.Rows:]
 	switch {
 	case m.rounded != nil:

@@ -89,6 +89,9 @@ func NewPoolWith(cfg PoolConfig) *Pool {
 // Threads returns the number of threads, the caller of Run included.
 func (p *Pool) Threads() int { return p.threads }
 
+// Nodes returns the number of memory nodes that the threads belong to, at least 1.
+func (p *Pool) Nodes() int { return len(p.nodes) }
+
 // Run calls j.Do for every item from 0 to items-1 and returns when all are done. Items are claimed
 // in ascending order, each memory node's share by itself. It must not be called from within a job
 // of the same pool.

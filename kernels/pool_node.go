@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // Segmented is a job whose items are several matrices' rows, one matrix after the other: the items
 // of segment s end before End(s). Each memory node then gets a part of each segment; of a plain Job
-// it gets a part of all items. So a node reads the same rows of a matrix every time, and the system
-// can keep them in its memory. Which thread does an item never shows in a result.
+// it gets a part of all items. So a node reads the same rows of a matrix every time, which may lie
+// in its memory (Matrix.NodeRows). Which thread does an item never shows in a result.
 type Segmented interface {
 	Job
 	Segments() int
@@ -63,15 +63,15 @@ func (p *Pool) segmentCount() int {
 
 // part is a node's items of a segment.
 func (p *Pool) part(segment, k int) (from, to int64) {
-	begin, end := int64(0), p.items
+	begin, end := 0, int(p.items)
 	if p.segments != nil {
-		end = int64(p.segments.End(segment))
+		end = p.segments.End(segment)
 		if segment > 0 {
-			begin = int64(p.segments.End(segment - 1))
+			begin = p.segments.End(segment - 1)
 		}
 	}
-	items, nodes := end-begin, int64(len(p.nodes))
-	return begin + items*int64(k)/nodes, begin + items*int64(k+1)/nodes
+	first, last := Share(end-begin, k, len(p.nodes))
+	return int64(begin + first), int64(begin + last)
 }
 
 // pending reports whether there is an item to claim.

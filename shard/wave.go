@@ -42,9 +42,10 @@ type part struct {
 // tiling is how a part's rows times a matrix's rows are cut into items of a job.
 // Tiles of one range of weights lie beside each other, so that it is still cached.
 type tiling struct {
-	tokens, rows int // of a tile
-	tokenTiles   int
-	end          int // items of the wave up to the last of these
+	tokens     int // of a tile
+	tokenTiles int
+	cut        kernels.Cut
+	end        int // items of the wave up to the last of these
 }
 
 // tile is the memory of one thread: outputs of Gate and Up, or Down.
@@ -137,7 +138,7 @@ func (w *Work) place() {
 	for i := range w.wave {
 		rows += len(w.wave[i].rows)
 	}
-	share := float64(rows) / float64(tilesPerThread*w.pool.Threads())
+	share, nodes := float64(rows)/float64(tilesPerThread*w.pool.Threads()), w.pool.Nodes()
 	for i := range w.wave {
 		p := &w.wave[i]
 		n, gate, down := len(p.rows), &p.expert.Gate, &p.expert.Down
@@ -154,11 +155,11 @@ func (w *Work) place() {
 		}
 		p.copied = copies
 		middle += n * p.stride(gate.Rows)
-		p.gating, p.down = newTiling(n, gate, share), newTiling(n, down, share)
-		gatings += p.gating.items(gate)
-		downs += p.down.items(down)
+		p.gating, p.down = newTiling(n, gate, share, nodes), newTiling(n, down, share, nodes)
+		gatings += p.gating.items()
+		downs += p.down.items()
 		p.gating.end, p.down.end = gatings, downs
-		largest = max(largest, p.gating.tokens*p.gating.rows, p.down.tokens*p.down.rows)
+		largest = max(largest, p.gating.numbers(), p.down.numbers())
 	}
 	w.inputs, w.middle = sized(w.inputs, inputs), sized(w.middle, middle)
 	w.roundedInputs.Reserve(rounded, w.wave[0].expert.Gate.Cols)
@@ -205,27 +206,24 @@ func inOrder(rows []uint32) bool {
 
 // newTiling cuts the product of n tokens with a matrix into tiles that are at most
 // as much work as share tokens with all of it.
-func newTiling(n int, m *kernels.Matrix, share float64) tiling {
-	tokens, rows, step := kernels.Tile(n, m)
-	if most := int(share * float64(m.Rows) / float64(tokens)); rows > most {
-		rows = max(most/step, 1) * step
-	}
+func newTiling(n int, m *kernels.Matrix, share float64, nodes int) tiling {
+	tokens, rows := kernels.Tile(n, m)
+	rows = min(rows, int(share*float64(m.Rows)/float64(tokens)))
 	return tiling{
-		tokens: tokens, rows: min(rows, m.Rows), tokenTiles: (n + tokens - 1) / tokens,
+		tokens: tokens, tokenTiles: (n + tokens - 1) / tokens, cut: kernels.NewCut(m, rows, nodes),
 	}
 }
 
-func (t *tiling) items(m *kernels.Matrix) int {
-	if m.Rows == 0 {
-		return 0
-	}
-	return t.tokenTiles * ((m.Rows + t.rows - 1) / t.rows)
-}
+func (t *tiling) items() int { return t.tokenTiles * t.cut.Tiles() }
+
+// numbers is how many a tile's outputs are at most.
+func (t *tiling) numbers() int { return t.tokens * t.cut.Most() }
 
 // at returns the tokens and the rows of the weights that are an item.
-func (t *tiling) at(item, n int, m *kernels.Matrix) (token, tokens, lo, hi int) {
-	token, lo = item%t.tokenTiles*t.tokens, item/t.tokenTiles*t.rows
-	return token, min(t.tokens, n-token), lo, min(lo+t.rows, m.Rows)
+func (t *tiling) at(item, n int) (token, tokens, lo, hi int) {
+	token = item % t.tokenTiles * t.tokens
+	lo, hi = t.cut.Tile(item / t.tokenTiles)
+	return token, min(t.tokens, n-token), lo, hi
 }
 
 // packing returns how the tile of tokens that a token is in is packed, and where it begins.
@@ -289,7 +287,7 @@ func (w *gating) Do(item, thread int) {
 	i, from := find(w.wave, item, func(p *part) int { return p.gating.end })
 	p := &w.wave[i]
 	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
-	token, n, lo, hi := p.gating.at(item-from, len(p.rows), gate)
+	token, n, lo, hi := p.gating.at(item-from, len(p.rows))
 	rows := hi - lo
 	p.mul(mem.a, p.x, &w.roundedInputs, token, n, gate.Slice(lo, hi))
 	p.mul(mem.b, p.x, &w.roundedInputs, token, n, up.Slice(lo, hi))
@@ -330,7 +328,7 @@ func (w *scaling) Do(item, thread int) {
 	i, from := find(w.wave, item, func(p *part) int { return p.down.end })
 	p := &w.wave[i]
 	down, y := &p.expert.Down, w.tiles[thread].a
-	token, n, lo, hi := p.down.at(item-from, len(p.rows), down)
+	token, n, lo, hi := p.down.at(item-from, len(p.rows))
 	p.mul(y, p.middle, &w.roundedMiddle, token, n, down.Slice(lo, hi))
 	rows := hi - lo
 	for t := range n {
