@@ -412,6 +412,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	}
 	c.log.Debug("threads placed",
 		"threads", c.cfg.Threads, "bound", place.Bound(), "nodes", place.Nodes())
+	nodes := shard.NewNodes(shard.NodesConfig{Memory: place.Memory(), Log: c.log})
 	c.pool = kernels.NewPoolWith(kernels.PoolConfig{
 		Threads: c.cfg.Threads, Bind: place.Bind(), Nodes: place.Nodes(),
 	})
@@ -440,7 +441,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 	maxLogits := c.maxLogits()
 	m, err := forward.New(ctx, forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: c.pool,
-		Quant:   c.cfg.AttentionQuant,
+		Quant: c.cfg.AttentionQuant, Nodes: nodes,
 		Experts: experts{c.dispatcher}, MaxRows: c.cfg.MaxRows, MaxLogits: maxLogits, Progress: progress,
 	})
 	if err != nil {
@@ -457,6 +458,7 @@ func (c *Coordinator) load(ctx context.Context) (err error) {
 		MicroBatches: c.cfg.MicroBatches, Draft: c.cfg.DraftTokens, Pool: c.pool,
 		Expanded: func(prompt int) int { return forward.Expanded(c.spec, prompt) },
 	})
+	nodes.Announce()
 	c.log.Debug("weights loaded", "huge_page_bytes", host.HugeBytes())
 	return err
 }

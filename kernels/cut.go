@@ -42,8 +42,8 @@ func (c Cut) Most() int {
 
 // rowStep is what the rows of a tile are best a multiple of: those that are decoded at once for
 // many tokens, or a band.
-func (w *Matrix) rowStep() int {
-	if w.Format.Interleaved() {
+func (m *Matrix) rowStep() int {
+	if m.Format.Interleaved() {
 		return bandRows
 	}
 	return tileStep
@@ -53,8 +53,8 @@ func (w *Matrix) rowStep() int {
 // tokens and the tiles: they are that node's share of the job in Pool.MatMul, Pool.MatMulAll and
 // each Segmented job whose segments are tiles of a Cut. The exceptions are products of packed
 // activations, which read weights seldom, and matrices of fewer steps than nodes.
-func (w *Matrix) NodeRows(k, nodes int) (lo, hi int) {
-	step := w.rowStep()
-	from, to := Share((w.Rows+step-1)/step, k, nodes)
-	return min(from*step, w.Rows), min(to*step, w.Rows)
+func (m *Matrix) NodeRows(k, nodes int) (lo, hi int) {
+	step := m.rowStep()
+	from, to := Share((m.Rows+step-1)/step, k, nodes)
+	return min(from*step, m.Rows), min(to*step, m.Rows)
 }

@@ -194,14 +194,16 @@ func (q Quant) format(stored kernels.Format) kernels.Format {
 }
 
 // Quantize replaces matrices by quantised ones, on all cores. These share memory outside the Go
-// heap, which is given back when nothing refers to any of them.
-func (q Quant) Quantize(matrices ...*kernels.Matrix) error {
-	size := 0
+// heap, which is given back when nothing refers to any of them, and lies on nodes, if not nil.
+func (q Quant) Quantize(nodes *Nodes, matrices ...*kernels.Matrix) error {
 	if q == QuantNone.Rounded() && slices.ContainsFunc(matrices, isNotMXFP4) {
 		return nil // of an expert, all are rearranged or none
 	}
+	size, quantised := 0, make([]kernels.Matrix, 0, len(matrices))
 	for _, m := range matrices {
 		if f := q.format(m.Format); f != m.Format {
+			quantised = append(quantised,
+				kernels.Matrix{Format: f, Rows: m.Rows, Cols: m.Cols, Bias: m.Bias})
 			size += f.MatrixBytes(m.Rows, m.Cols)
 		}
 	}
@@ -212,17 +214,16 @@ func (q Quant) Quantize(matrices ...*kernels.Matrix) error {
 	if err != nil {
 		return fmt.Errorf("quantise weights: %w", err)
 	}
+	nodes.put(owner, quantised)
 	rest := owner.data
 	for _, m := range matrices {
-		f := q.format(m.Format)
-		if f == m.Format {
+		if q.format(m.Format) == m.Format {
 			continue
 		}
-		n := f.MatrixBytes(m.Rows, m.Cols)
-		to := kernels.Matrix{
-			Format: f, Rows: m.Rows, Cols: m.Cols, Data: rest[:n:n], Bias: m.Bias, Owner: owner,
-		}
-		rest = rest[n:]
+		to := quantised[0]
+		n := to.Format.MatrixBytes(m.Rows, m.Cols)
+		to.Data, to.Owner = rest[:n:n], owner
+		quantised, rest = quantised[1:], rest[n:]
 		quantizeRows(to, *m)
 		*m = to
 	}

@@ -23,7 +23,7 @@ func drawRounded(t *testing.T, r *rand.Rand, q Quant, hidden, width int) *Expert
 		both := drawWeights(r, f, 2*width, hidden)
 		e.Gate, e.Up = everyOther(both, 0), everyOther(both, 1)
 	}
-	if err := q.Quantize(&e.Gate, &e.Up, &e.Down); err != nil {
+	if err := q.Quantize(nil, &e.Gate, &e.Up, &e.Down); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []kernels.Matrix{e.Gate, e.Up, e.Down} {
@@ -104,7 +104,7 @@ func TestRoundedMXFP4KeepsWeights(t *testing.T) {
 	for first := range 2 {
 		before := everyOther(both, first)
 		after := before
-		if err := QuantNone.Rounded().Quantize(&after); err != nil {
+		if err := QuantNone.Rounded().Quantize(nil, &after); err != nil {
 			t.Fatal(err)
 		}
 		a, b := make([]float32, before.Cols), make([]float32, before.Cols)

@@ -24,6 +24,7 @@ type Store struct {
 	spec    *model.Spec
 	ck      *safetensors.Checkpoint
 	quant   Quant
+	nodes   *Nodes
 	experts [][]atomic.Pointer[Expert]
 	mu      sync.Mutex // serialises Load and Drop
 	bytes   atomic.Int64
@@ -44,6 +45,12 @@ func NewQuantizedStore(spec *model.Spec, ck *safetensors.Checkpoint, q Quant) *S
 			s.experts[l] = make([]atomic.Pointer[Expert], len(layer.MoE.Experts))
 		}
 	}
+	return s
+}
+
+// On has experts that are quantised from now on lie on memory nodes. It returns the store.
+func (s *Store) On(nodes *Nodes) *Store {
+	s.nodes = nodes
 	return s
 }
 
@@ -170,7 +177,7 @@ func (s *Store) view(w model.MLP) (x *Expert, read int64, err error) {
 	if x.bytes = read; s.quant != QuantNone {
 		x.bytes = s.quant.mlpBytes(w, s.ck)
 	}
-	if err := s.quant.Quantize(&x.Gate, &x.Up, &x.Down); err != nil {
+	if err := s.quant.Quantize(s.nodes, &x.Gate, &x.Up, &x.Down); err != nil {
 		return nil, 0, err
 	}
 	s.quant.Idle(s.ck, w.Tensors()...)

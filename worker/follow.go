@@ -198,6 +198,7 @@ func (w *Worker) apply(ctx context.Context, plan *shard.Plan) error {
 	w.log.Info("experts ready", "epoch", plan.Epoch, "loaded_bytes", bytes,
 		"held_bytes", w.store.Bytes(),
 		"origin_bytes", origin-fromOrigin, "peer_bytes", peers-fromPeers)
+	w.nodes.Announce()
 	w.log.Debug("weights loaded", "huge_page_bytes", host.HugeBytes())
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,7 @@ func (w *Worker) unready() string {
 	return ""
 }
 
-// metrics are what this process counts; none has labels.
+// metrics are what this process counts; of labels there are memory nodes.
 func (w *Worker) metrics() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
@@ -103,6 +104,12 @@ func (w *Worker) metrics() (*prometheus.Registry, error) {
 			func() float64 { return float64(w.offer.served.Load()) }),
 	} {
 		problems = append(problems, registry.Register(m))
+	}
+	for k, node := range w.nodes.Weights() {
+		problems = append(problems, registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "conclave_node_weights_bytes", Help: "Experts' weights that were put on a memory node.",
+			ConstLabels: prometheus.Labels{"node": strconv.Itoa(node.ID)},
+		}, func() float64 { return float64(w.nodes.Weights()[k].Bytes) })))
 	}
 	return registry, errors.Join(problems...)
 }

@@ -60,6 +60,8 @@ type Config struct {
 	// Progress, if set, hears of loading.
 	Progress Progress
 	Log      *slog.Logger
+
+	nodes *shard.Nodes // in place of this machine's: for tests
 }
 
 // Progress hears of loading: Begin with the bytes to come, Add as they arrive.
@@ -98,6 +100,7 @@ type Worker struct {
 	spec       *model.Spec
 	checkpoint *safetensors.Checkpoint
 	store      *shard.Store
+	nodes      *shard.Nodes // that experts lie on; nil if there is one
 	pool       *kernels.Pool
 	server     *Server
 	offer      *offer
@@ -154,10 +157,10 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
-	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, w.cfg.Quant)
-	if w.pool, err = newPool(cfg, w.log); err != nil {
+	if err = w.place(); err != nil {
 		return nil, err
 	}
+	w.store = shard.NewQuantizedStore(w.spec, w.checkpoint, w.cfg.Quant).On(w.nodes)
 	w.server = NewServer(w.id, w.spec, w.store, w.pool, cfg.MaxMessage)
 	w.server.log = w.log
 	w.offer = w.server.offerWeights(w.checkpoint)
@@ -168,15 +171,22 @@ func New(ctx context.Context, cfg Config) (_ *Worker, err error) {
 	return w, nil
 }
 
-func newPool(cfg Config, log *slog.Logger) (*kernels.Pool, error) {
-	place, err := host.Place(cfg.Pin, cfg.Threads)
+// place starts the threads where they belong, and finds out where weights do.
+func (w *Worker) place() error {
+	threads := w.cfg.Threads
+	place, err := host.Place(w.cfg.Pin, threads)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	log.Debug("threads placed", "threads", cfg.Threads, "bound", place.Bound(), "nodes", place.Nodes())
-	return kernels.NewPoolWith(kernels.PoolConfig{
-		Threads: cfg.Threads, Bind: place.Bind(), Nodes: place.Nodes(),
-	}), nil
+	w.log.Debug("threads placed", "threads", threads, "bound", place.Bound(), "nodes", place.Nodes())
+	w.pool = kernels.NewPoolWith(kernels.PoolConfig{
+		Threads: threads, Bind: place.Bind(), Nodes: place.Nodes(),
+	})
+	w.nodes = w.cfg.nodes
+	if w.nodes == nil {
+		w.nodes = shard.NewNodes(shard.NodesConfig{Memory: place.Memory(), Log: w.log})
+	}
+	return nil
 }
 
 func (w *Worker) release() {

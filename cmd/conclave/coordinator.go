@@ -75,7 +75,7 @@ type coordinatorCommand struct {
 	Listen     string    `help:"Address of the HTTP API." default:":8080"`
 	MinWorkers int       `help:"Workers that the first placement waits for." default:"1"`
 	Threads    int       `help:"Cores to compute on; 0: all." default:"0"`
-	Pin        string    `help:"Bind threads to processors: on, off, or auto: only if this process was given processors of its own and fills them." enum:"auto,on,off" default:"auto"`
+	Pin        string    `help:"Bind threads to processors: on, off, node (to the processors of a memory node, where there are several), or auto: on if this process was given processors of its own and fills them, else node." enum:"auto,on,node,off" default:"auto"`
 }
 
 // Validate implements kong's check of the command line.

@@ -96,6 +96,27 @@ func TestUpPassesSettingsOn(t *testing.T) {
 	}
 }
 
+// Children share processors: none binds a thread to one.
+func TestUpPinsToNodes(t *testing.T) {
+	for args, want := range map[string]string{"up": "node", "up --pin=off": "off"} {
+		c, err := parse(t, strings.Fields(args)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := parse(t, append([]string{"worker"}, c.Up.workerArgs(t.TempDir())...)...)
+		if err != nil || w.Worker.Pin != want {
+			t.Errorf("%s: workers have --pin %s, %v; want %s", args, w.Worker.Pin, err, want)
+		}
+		k, err := parse(t, append([]string{"coordinator"}, c.Up.coordinatorArgs(t.TempDir(), "m")...)...)
+		if err != nil || k.Coordinator.Pin != want {
+			t.Errorf("%s: the coordinator has --pin %s, %v; want %s", args, k.Coordinator.Pin, err, want)
+		}
+	}
+	if _, err := parse(t, "up", "--pin=on"); err == nil {
+		t.Error("children of up may all be bound to the same processors")
+	}
+}
+
 func TestSettingsThatMakeNoSense(t *testing.T) {
 	model := t.TempDir()
 	for _, test := range []struct{ args, file, want string }{

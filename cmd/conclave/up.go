@@ -35,6 +35,7 @@ type upCommand struct {
 	Model   modelPath `help:"Checkpoint: a directory, or the URL of one; default: the built-in demo model." placeholder:"DIR|URL"`
 	Workers int       `help:"Number of workers." default:"2"`
 	Listen  string    `help:"Address of the HTTP API." default:"127.0.0.1:8080"`
+	Pin     string    `help:"Keep threads, and weights that are held in memory, on memory nodes where there are several: node or off." enum:"node,off" default:"node"`
 	Verbose bool      `help:"Show what the processes log, not only warnings." short:"v"`
 }
 
@@ -117,7 +118,7 @@ func (f *upCommand) coordinatorArgs(dir, name string) []string {
 		"--tool-format", f.ToolFormat, "--kv-dtype", kvcache.FormatName(kernels.Format(f.KVDtype)),
 		"--last-resort=" + strconv.FormatBool(f.LastResort),
 		"--prefix-caching=" + strconv.FormatBool(f.PrefixCaching),
-		"--pin", "off", // as workers
+		"--pin", f.Pin, // as workers
 		"--micro-batches", strconv.Itoa(f.MicroBatches), "--draft-tokens", strconv.Itoa(f.DraftTokens),
 	}, slices.Concat(f.quantArgs(), f.args(), f.traceArgs(), f.hubArgs())...)
 }
@@ -127,12 +128,13 @@ const stopMargin = 5 * time.Second
 
 // workerArgs divides the cores among the workers: they compute at the same
 // time, the coordinator before and after them. They share the processors, so that
-// none binds its threads: two processes would choose the same ones.
+// none binds threads to one: two processes would choose the same ones. Memory nodes
+// can be shared.
 func (f *upCommand) workerArgs(dir string) []string {
 	threads := max(1, runtime.NumCPU()/f.Workers)
 	return append([]string{
 		"--model", dir, "--listen", "127.0.0.1:0", "--threads", strconv.Itoa(threads),
-		"--drain-timeout", f.DrainTimeout.String(), "--pin", "off",
+		"--drain-timeout", f.DrainTimeout.String(), "--pin", f.Pin,
 	}, slices.Concat(f.expertsArgs(), f.hubArgs())...)
 }
 

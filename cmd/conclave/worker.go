@@ -21,7 +21,7 @@ type workerCommand struct {
 	Zone          string        `help:"Failure domain, such as a rack."`
 	Memory        byteSize      `help:"Memory for experts, such as 48GiB; 0: no limit." default:"0"`
 	Threads       int           `help:"Cores to compute on; 0: all." default:"0"`
-	Pin           string        `help:"Bind threads to processors: on, off, or auto: only if this process was given processors of its own and fills them." enum:"auto,on,off" default:"auto"`
+	Pin           string        `help:"Bind threads to processors: on, off, node (to the processors of a memory node, where there are several), or auto: on if this process was given processors of its own and fills them, else node." enum:"auto,on,node,off" default:"auto"`
 	MaxMessage    byteSize      `help:"Largest request or reply." default:"256MiB"`
 	FetchFrom     string        `help:"Whom to ask first for experts of a model at a URL: peers that hold them, or only the origin." enum:"peers,origin" default:"peers"`
 	DrainTimeout  time.Duration `help:"How long to wait for others to take over when told to stop." default:"30s"`

@@ -36,6 +36,8 @@ type Config struct {
 	// Quant is what matrices are quantised to as they are read, but for the embedding
 	// and the gates.
 	Quant shard.Quant
+	// Nodes, if set, is where they lie then: the memory nodes of the pool's threads.
+	Nodes *shard.Nodes
 	// MaxRows bounds the rows of a step, MaxLogits those that ask for logits.
 	MaxRows, MaxLogits int
 	// Progress, if set, is told the bytes of each matrix as it is read.
@@ -96,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Model, error) {
 	if cfg.MaxRows < 1 || cfg.MaxLogits < 1 || cfg.MaxLogits > cfg.MaxRows {
 		return nil, fmt.Errorf("forward: steps of %d rows with %d logits", cfg.MaxRows, cfg.MaxLogits)
 	}
-	w, err := bind(ctx, cfg.Spec, cfg.Checkpoint, cfg.Quant, cfg.Progress)
+	w, err := bind(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ type binder struct {
 	ctx      context.Context
 	ck       *safetensors.Checkpoint
 	quant    shard.Quant
+	nodes    *shard.Nodes
 	progress func(bytes int64)
 	err      error
 }
@@ -59,7 +60,7 @@ func (b *binder) matrixIn(l model.Linear, q shard.Quant) kernels.Matrix {
 	m, err := shard.View(b.ck, l)
 	read := len(m.Data)
 	if err == nil {
-		err = q.Quantize(&m)
+		err = q.Quantize(b.nodes, &m)
 		q.Idle(b.ck, l.Weight)
 	}
 	b.err = err
@@ -103,17 +104,14 @@ func (b *binder) layer(l *model.Layer) layerWeights {
 	return w
 }
 
-// bind reads the weights of a checkpoint that has passed spec.Check. progress,
-// if not nil, is told the bytes of each matrix.
-func bind(
-	ctx context.Context, spec *model.Spec, ck *safetensors.Checkpoint, quant shard.Quant,
-	progress func(int64),
-) (*weights, error) {
-	progress, err := shard.Fetch(ctx, ck, spec.AttentionTensors(), progress)
+// bind reads the weights of a checkpoint that has passed spec.Check.
+func bind(ctx context.Context, cfg Config) (*weights, error) {
+	spec, ck, quant := cfg.Spec, cfg.Checkpoint, cfg.Quant
+	progress, err := shard.Fetch(ctx, ck, spec.AttentionTensors(), cfg.Progress)
 	if err != nil {
 		return nil, fmt.Errorf("load attention weights: %w", err)
 	}
-	b := &binder{ctx: ctx, ck: ck, quant: quant, progress: progress}
+	b := &binder{ctx: ctx, ck: ck, quant: quant, nodes: cfg.Nodes, progress: progress}
 	w := &weights{
 		embed:     b.stored(model.Linear{Weight: spec.Embed}),
 		finalNorm: b.vector(spec.FinalNorm),

@@ -17,10 +17,12 @@ func allowedCPUs() ([]int, error) {
 	return list, nil
 }
 
-// bind keeps the calling thread on a processor.
-func bind(id int) {
+// bind keeps the calling thread on some processors.
+func bind(ids ...int) {
 	var set unix.CPUSet
-	set.Set(id)
+	for _, id := range ids {
+		set.Set(id)
+	}
 	_ = unix.SchedSetaffinity(0, &set) // refused: it runs anywhere
 }
 

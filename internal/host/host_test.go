@@ -58,7 +58,14 @@ func TestPlace(t *testing.T) {
 		{PinOn, all, math.Inf(1), 4, []int{0, 2, 1, 3}, []int{0, 1, 0, 1}},
 		{PinOn, all, math.Inf(1), 6, []int{0, 2, 1, 3, 4, 6}, []int{0, 1, 0, 1, 0, 1}},
 		{PinOn, []int{2, 3, 6, 7}, math.Inf(1), 2, []int{2, 3}, nil},
-		{PinAuto, all, math.Inf(1), 8, nil, nil}, // others may have the same idea
+		// Others may have the same idea: no processor is taken, but every thread has a node.
+		{PinAuto, all, math.Inf(1), 3, []int{0, 2, 1}, []int{0, 1, 0}},
+		{PinNode, all, math.Inf(1), 3, []int{0, 2, 1}, []int{0, 1, 0}},
+		{PinNode, all, math.Inf(1), 10, []int{0, 2, 1, 3, 4, 6, 5, 7, 0, 2},
+			[]int{0, 1, 0, 1, 0, 1, 0, 1, 0, 1}},
+		{PinNode, all, math.Inf(1), 1, nil, nil}, // the caller of a pool, which floats
+		{PinNode, []int{2, 3, 6, 7}, math.Inf(1), 4, nil, nil},
+		{PinNode, nil, math.Inf(1), 4, nil, nil},
 		{PinAuto, []int{2, 3, 6, 7}, math.Inf(1), 4, []int{2, 3, 6, 7}, nil},
 		{PinAuto, []int{2, 3, 6, 7}, 4, 2, []int{2, 3}, nil},    // its cores
 		{PinAuto, []int{2, 3, 6, 7}, 3.5, 4, nil, nil},          // it may not fill them
@@ -81,6 +88,33 @@ func TestPlace(t *testing.T) {
 	m := readMachine(root, all)
 	if _, err := m.place(PinOn, 9); err == nil {
 		t.Error("nine threads were bound to eight processors")
+	}
+}
+
+func TestKeptThreads(t *testing.T) {
+	m := readMachine(fake(t), []int{0, 1, 2, 3, 5, 6, 7})
+	p, err := m.place(PinNode, 5)
+	if err != nil || p.Bound() != 0 {
+		t.Errorf("%d threads have a processor of their own, %v", p.Bound(), err)
+	}
+	if want := (Memory{{ID: 0, Threads: 3}, {ID: 1, Threads: 2}}); !slices.Equal(p.Memory(), want) {
+		t.Errorf("nodes %v, want %v", p.Memory(), want)
+	}
+	for node, want := range [][]int{{0, 1, 5}, {2, 3, 6, 7}} {
+		if !slices.Equal(p.near[node], want) {
+			t.Errorf("threads of node %d may run on %v, want %v", node, p.near[node], want)
+		}
+	}
+}
+
+func TestMappings(t *testing.T) {
+	root := t.TempDir()
+	if n := mappings(root); n != defaultMappings {
+		t.Errorf("not known: %d", n)
+	}
+	write(t, root, "proc/sys/vm/max_map_count", "1048576\n")
+	if n := mappings(root); n != 1<<20 {
+		t.Errorf("Mappings = %d", n)
 	}
 }
 

@@ -10,14 +10,17 @@ type Pin string
 
 // The zero value is PinAuto.
 const (
-	PinAuto Pin = "auto" // if the process was given processors of its own, and fills them
-	PinOn   Pin = "on"
+	// PinAuto is PinOn if the process was given processors of its own and fills them, else PinNode.
+	PinAuto Pin = "auto"
+	PinOn   Pin = "on"   // each thread to a processor of its own
+	PinNode Pin = "node" // each thread to all processors of a memory node, where there are several
 	PinOff  Pin = "off"
 )
 
 // Placement is where threads run; empty where they are not bound.
 type Placement struct {
-	cpus []cpu // of each thread
+	cpus []cpu         // of each thread
+	near map[int][]int // for PinNode: the processors of each node, on which its threads are kept
 }
 
 // Place chooses processors for the threads of this process. It fails only for PinOn.
@@ -45,10 +48,33 @@ func (m *machine) place(pin Pin, threads int) (Placement, error) {
 		return m.spread(threads), nil
 	}
 	given := len(m.cpus) < m.online && m.quota >= float64(threads)
-	if pin == PinOff || !given || threads != len(m.cpus) && threads != m.cores() {
+	switch {
+	case pin == PinOff:
 		return Placement{}, nil
+	case pin == PinAuto && given && (threads == len(m.cpus) || threads == m.cores()):
+		return m.spread(threads), nil
 	}
-	return m.spread(threads), nil
+	return m.keep(threads), nil
+}
+
+// keep deals threads to the memory nodes; with one node, or threads on one only, it is empty. Other
+// processes may do the same: the system shares a node's processors out among their threads.
+func (m *machine) keep(threads int) Placement {
+	if len(m.cpus) == 0 {
+		return Placement{}
+	}
+	all := m.spread(len(m.cpus)).cpus
+	p := Placement{near: make(map[int][]int)}
+	for i := range threads {
+		p.cpus = append(p.cpus, all[i%len(all)])
+	}
+	if p.Memory() == nil {
+		return Placement{}
+	}
+	for _, c := range m.cpus {
+		p.near[c.node] = append(p.near[c.node], c.id)
+	}
+	return p
 }
 
 // spread takes cores before their second threads, and among those from each node in turn.
@@ -70,11 +96,16 @@ func (m *machine) spread(threads int) Placement {
 		}
 		return 0
 	})
-	return Placement{cpus[:threads]}
+	return Placement{cpus: cpus[:threads]}
 }
 
 // Bound is how many threads have a processor of their own.
-func (p Placement) Bound() int { return len(p.cpus) }
+func (p Placement) Bound() int {
+	if p.near != nil {
+		return 0
+	}
+	return len(p.cpus)
+}
 
 // Bind returns what a thread calls, by its number, to be bound; nil where threads are not. A thread
 // that the system does not let be bound runs as any other.
@@ -82,24 +113,25 @@ func (p Placement) Bind() func(thread int) {
 	if len(p.cpus) == 0 {
 		return nil
 	}
-	return func(thread int) { bind(p.cpus[thread].id) }
+	return func(thread int) {
+		c := p.cpus[thread]
+		if p.near != nil {
+			bind(p.near[c.node]...)
+			return
+		}
+		bind(c.id)
+	}
 }
 
-// Nodes returns the memory node of each thread, counted from 0 without gaps; nil where there are
-// not several.
+// Nodes returns the memory node of each thread, as an index of Memory; nil where that is.
 func (p Placement) Nodes() []int {
-	var known []int
+	memory := p.Memory()
+	if memory == nil {
+		return nil
+	}
 	nodes := make([]int, len(p.cpus))
 	for i, c := range p.cpus {
-		at := slices.Index(known, c.node)
-		if at < 0 {
-			at = len(known)
-			known = append(known, c.node)
-		}
-		nodes[i] = at
-	}
-	if len(known) < 2 {
-		return nil
+		nodes[i] = memory.index(c.node)
 	}
 	return nodes
 }
