@@ -14,7 +14,8 @@
 //   - A Store never hands out an expert before all of its weights are mapped,
 //     checked and read once.
 //   - Quantised weights (Quant) lie outside the Go heap and stay mapped while a matrix refers to
-//     them, dropped or not. They depend on the checkpoint alone.
+//     them, dropped or not. They depend on the checkpoint alone, and lie on the memory nodes whose
+//     threads read them (Nodes).
 //   - What a checkpoint from elsewhere has not made present is never read: View
 //     and Vector refuse it.
 //

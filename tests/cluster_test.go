@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-serve/conclave/coordinator/forward"
 	"github.com/conclave-serve/conclave/coordinator/kvcache"
 	"github.com/conclave-serve/conclave/coordinator/lastresort"
+	"github.com/conclave-serve/conclave/internal/host"
 	"github.com/conclave-serve/conclave/internal/safetensors"
 	"github.com/conclave-serve/conclave/internal/wire"
 	"github.com/conclave-serve/conclave/kernels"
@@ -32,6 +33,7 @@ type cluster struct {
 	workers    []*testWorker
 	plan       *shard.Plan
 	experts    shard.Quant
+	nodes      int
 }
 
 type testWorker struct {
@@ -66,17 +68,19 @@ func startClusterOf(
 }
 
 // setting is what a cluster's processes are told: quants are what they quantise
-// experts, and the coordinator its own weights, to.
+// experts, and the coordinator its own weights, to; nodes the memory nodes that
+// they think their threads are on, if several.
 type setting struct {
 	format             wire.Format
 	threads            int
 	resort             bool
 	experts, attention shard.Quant
+	nodes              int
 }
 
 func startClusterAs(t testing.TB, dir string, workers int, s setting) *cluster {
 	t.Helper()
-	c := &cluster{threads: s.threads, experts: s.experts}
+	c := &cluster{threads: s.threads, experts: s.experts, nodes: s.nodes}
 	var err error
 	if c.spec, err = model.Read(dir); err != nil {
 		t.Fatal(err)
@@ -98,7 +102,7 @@ func startClusterAs(t testing.TB, dir string, workers int, s setting) *cluster {
 	for i := range workers {
 		c.workers = append(c.workers, c.startWorker(t, fmt.Sprintf("w%d", i)))
 	}
-	pool := kernels.NewPool(c.threads)
+	pool, nodes := c.place()
 	t.Cleanup(pool.Close)
 	cfg := dispatch.Config{
 		Model: testModel, Experts: c.expertCounts(), Hidden: c.spec.Hidden, Format: s.format,
@@ -114,7 +118,7 @@ func startClusterAs(t testing.TB, dir string, workers int, s setting) *cluster {
 	t.Cleanup(c.dispatcher.Close)
 	c.model, err = forward.New(t.Context(), forward.Config{
 		Spec: c.spec, Checkpoint: c.checkpoint, Cache: c.cache, Pool: pool, Experts: c.dispatcher,
-		Quant: s.attention, MaxRows: testMaxRows, MaxLogits: testMaxRows,
+		Quant: s.attention, Nodes: nodes, MaxRows: testMaxRows, MaxLogits: testMaxRows,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,14 +138,34 @@ func (c *cluster) expertCounts() []int {
 	return counts
 }
 
+// place deals a process's threads to its nodes, and says where weights lie then.
+func (c *cluster) place() (*kernels.Pool, *shard.Nodes) {
+	cfg := kernels.PoolConfig{Threads: c.threads}
+	memory := make(host.Memory, c.nodes)
+	for i := range c.threads {
+		if c.nodes > 1 {
+			cfg.Nodes = append(cfg.Nodes, i%c.nodes)
+			memory[i%c.nodes].Threads++
+		}
+	}
+	return kernels.NewPoolWith(cfg), shard.NewNodes(shard.NodesConfig{
+		Memory: memory, Binder: anywhere{}, Mappings: 1 << 16,
+	})
+}
+
+// anywhere takes memory for nodes that this machine has not.
+type anywhere struct{}
+
+func (anywhere) Bind([]byte, int) error { return nil }
+
 func (c *cluster) startWorker(t testing.TB, id string) *testWorker {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := kernels.NewPool(c.threads)
-	store := shard.NewQuantizedStore(c.spec, c.checkpoint, c.experts)
+	pool, nodes := c.place()
+	store := shard.NewQuantizedStore(c.spec, c.checkpoint, c.experts).On(nodes)
 	identity := worker.Identity{ID: id, Incarnation: id + "-1", Model: testModel}
 	w := &testWorker{
 		id: shard.WorkerID(id), addr: lis.Addr().String(), store: store,

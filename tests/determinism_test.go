@@ -201,6 +201,30 @@ func TestOneAnswerQuantised(t *testing.T) {
 	}
 }
 
+// The same of processes whose threads are on several memory nodes, at one token and at many.
+func TestOneAnswerOnNodes(t *testing.T) {
+	for name, with := range map[string]setting{
+		"qwen3moe-nonorm-bf16": {},
+		"qwen3moe-norm":        {experts: shard.QuantInt4, attention: shard.QuantInt8},
+		"gptoss-32-experts":    {experts: shard.QuantNone.Rounded(), attention: shard.QuantInt8.Rounded()},
+		"deepseek-v3-fp8":      {experts: shard.QuantInt8.Rounded(), attention: shard.QuantInt4},
+	} {
+		for _, nodes := range []int{2, 3} {
+			t.Run(fmt.Sprintf("%s/%d", name, nodes), func(t *testing.T) {
+				with.format, with.threads, with.nodes = wire.F32, 2, 0
+				dir, p := goldenDir+"/"+name, prompts(t, name)[0]
+				want := startClusterAs(t, dir, 1, with).prefill(t, p, len(p))
+				with.threads, with.nodes = 4, nodes
+				c := startClusterAs(t, dir, 2, with)
+				s := c.sequence(len(p))
+				defer c.cache.Release(&s.kv)
+				got := c.advance(t, s, p[:50], 50, true)
+				sameBits(t, "logits", append(got, c.advance(t, s, p[50:], 1, true)...), want)
+			})
+		}
+	}
+}
+
 func oneAnswerFromTheLastResort(
 	t *testing.T, dir string, p []int32, with setting,
 ) (got []float32) {
