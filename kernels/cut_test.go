@@ -83,7 +83,7 @@ func TestNodesDoTheirRows(t *testing.T) {
 		n, end := 1+r.IntN(120), 0
 		for i := range j.list {
 			w := drawShape(r)
-			j.list[i] = newProduct(nil, nil, n, w, false, pool.Nodes())
+			j.list[i] = newProduct(nil, nil, n, w, false, pool.threads, pool.Nodes())
 			first[i] = end
 			end += j.list[i].tiles()
 			j.ends[i], j.n = end, i+1

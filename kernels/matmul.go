@@ -11,7 +11,7 @@ func (p *Pool) MatMul(dst, x []float32, n int, w Matrix) {
 		return
 	}
 	m := &p.product
-	m.product, m.x = newProduct(dst, x, n, w, packs(n, &w), p.Nodes()), x
+	m.product, m.x = newProduct(dst, x, n, w, packs(n, &w), p.threads, p.Nodes()), x
 	if w.Format.Interleaved() {
 		m.rounded = p.round(x, n, w.Cols)
 	}
@@ -26,7 +26,6 @@ func (p *Pool) pack(m *packing) {
 	if !m.packed {
 		return
 	}
-	m.share(p)
 	p.packed = sizedFloats(p.packed, m.n*Packing{1, m.w.Cols}.Len())
 	m.product.x = p.packed
 	p.Run(m.items(), m)
@@ -42,7 +41,7 @@ func Mul(dst, x []float32, n int, w Matrix) {
 	if n == 0 || w.Rows == 0 {
 		return
 	}
-	m := newProduct(dst, x, n, w, false, 1)
+	m := newProduct(dst, x, n, w, false, 1, 1)
 	for item := range m.tiles() {
 		m.Do(item, 0)
 	}
@@ -56,7 +55,7 @@ func checkMatMul(dst, x []float32, n int, w Matrix) {
 	}
 }
 
-// Packed products are cut into this many tiles for each thread, if they are small.
+// Each thread has so many tiles at least, if a product is small.
 const tilesPerThread = 6
 
 const (
@@ -117,19 +116,15 @@ type product struct {
 // packs says whether the product of n tokens with a matrix reads packed activations.
 func packs(n int, w *Matrix) bool { return Packs(n) && w.Cols > 0 && !w.Format.Interleaved() }
 
-func newProduct(dst, x []float32, n int, w Matrix, packed bool, nodes int) product {
+func newProduct(dst, x []float32, n int, w Matrix, packed bool, threads, nodes int) product {
 	tokens, rows := tileSize(n, w.Cols, packed)
 	if w.Format.Interleaved() {
 		tokens, rows = roundedTile(n, w.Cols)
 	}
+	tokenTiles := (n + tokens - 1) / tokens
+	rows = min(rows, w.Rows*tokenTiles/(tilesPerThread*threads))
 	return product{dst: dst, x: x, w: w, n: n, tokens: tokens, cut: NewCut(&w, rows, nodes),
-		tokenTiles: (n + tokens - 1) / tokens, packed: packed}
-}
-
-// share makes tiles small enough that each thread has several.
-func (m *product) share(p *Pool) {
-	most := m.w.Rows * m.tokenTiles / (tilesPerThread * p.threads)
-	m.cut = NewCut(&m.w, min(m.cut.Most(), most), p.Nodes())
+		tokenTiles: tokenTiles, packed: packed}
 }
 
 // tiles returns the number of items.

@@ -28,7 +28,7 @@ type Pool struct {
 
 	nodes    []node // what is left to claim
 	_        [64]byte
-	done     atomic.Int64 // items finished; written by every thread
+	undone   atomic.Int64 // items that are not finished; written by every thread
 	waiting  atomic.Bool  // the caller is parked, or about to, on finished
 	finished chan struct{}
 
@@ -103,7 +103,7 @@ func (p *Pool) Run(items int, j Job) {
 		return
 	}
 	p.job, p.items = j, int64(items)
-	p.done.Store(0)
+	p.undone.Store(p.items)
 	p.deal()
 	for i := range min(items-1, len(p.helpers)) {
 		if h := &p.helpers[i]; h.parked.CompareAndSwap(true, false) {
@@ -111,7 +111,7 @@ func (p *Pool) Run(items int, j Job) {
 		}
 	}
 	p.work(0)
-	p.await(int64(items))
+	p.await()
 	p.job, p.segments = nil, nil
 }
 
@@ -150,9 +150,8 @@ func (p *Pool) workFor(k, thread int) {
 		if !n.unclaimed.CompareAndSwap(left, left-1) {
 			continue
 		}
-		items := p.items
 		p.job.Do(int(p.item(k, left)), thread)
-		if p.done.Add(1) == items && p.waiting.CompareAndSwap(true, false) {
+		if p.undone.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
 			p.finished <- struct{}{}
 		}
 	}
@@ -160,15 +159,15 @@ func (p *Pool) workFor(k, thread int) {
 
 // await returns when all items are done. A signal may be left over from the previous job, whose
 // last thread was delayed between counting its item and looking at waiting; hence the loop.
-func (p *Pool) await(items int64) {
-	for s := p.spin(); s.more(); {
-		if p.done.Load() == items {
+func (p *Pool) await() {
+	for s := p.spin(); s.more(true); {
+		if p.undone.Load() == 0 {
 			return
 		}
 	}
-	for p.done.Load() != items {
+	for p.undone.Load() != 0 {
 		p.waiting.Store(true)
-		if p.done.Load() != items || !p.waiting.CompareAndSwap(true, false) {
+		if p.undone.Load() != 0 || !p.waiting.CompareAndSwap(true, false) {
 			<-p.finished
 		}
 	}
@@ -188,9 +187,10 @@ func (p *Pool) help(i int, bind func(thread int)) {
 	}
 }
 
-// pause returns when there may be work, or the pool was closed.
+// pause returns when there may be work, or the pool was closed. The next job often comes as soon as
+// others have finished their items of this one.
 func (p *Pool) pause(h *helper) {
-	for s := p.spin(); s.more(); {
+	for s := p.spin(); s.more(p.undone.Load() != 0); {
 		if p.pending() || p.closed.Load() {
 			return
 		}

@@ -33,7 +33,7 @@ func (p *Pool) MatMulAll(x []float32, n int, all ...Product) {
 			panic("kernels: MatMulAll of matrices of different columns")
 		}
 		packed := packs(n, w)
-		j.list[i] = newProduct(all[i].Dst, x, max(n, 1), *w, packed, p.Nodes())
+		j.list[i] = newProduct(all[i].Dst, x, max(n, 1), *w, packed, p.threads, p.Nodes())
 		if w.Format.Interleaved() {
 			if !roundedAlready {
 				p.round(x, n, w.Cols)
@@ -48,7 +48,6 @@ func (p *Pool) MatMulAll(x []float32, n int, all ...Product) {
 		}
 		if packed {
 			j.list[i].x = p.packed
-			j.list[i].share(p)
 		}
 		if n > 0 && w.Rows > 0 {
 			end += j.list[i].tiles()
