@@ -10,6 +10,28 @@ import (
 type kernelCase struct {
 	turn
 	result Result
+	limit  *limit
+}
+
+// against sets the ceiling, and has that take turns with the case.
+func (c *kernelCase) against(l *limit) {
+	c.limit, c.beside = l, &l.peak
+	if c.result.bound(l.ceiling()); c.result.ReadBound {
+		c.beside = &l.read
+	}
+}
+
+// finish fills in what was measured.
+func (c *kernelCase) finish() {
+	r := &c.result
+	r.Seconds, r.Noise, r.Runs = c.best(), c.noise(), len(c.times)*c.repeat
+	r.BytesPerSecond, r.Flops = r.Bytes/r.Seconds, r.Operations/r.Seconds
+	r.bound(c.limit.ceiling())
+	work := r.Operations / c.limit.operations // in runs of the ceiling
+	if c.beside == &c.limit.read {
+		work = r.Bytes / c.limit.bytes
+	}
+	r.Ratio = work * quantile(c.ratios, 0.5)
 }
 
 func weightFormats() []kernels.Format {

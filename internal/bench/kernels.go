@@ -77,17 +77,24 @@ func Kernels(ctx context.Context, cfg KernelsConfig) (*KernelsReport, error) {
 	cases = append(cases, waves(a, cfg.Shape, []int{1, 16, 128}, pools)...)
 	cases = append(cases, attentions(a, cfg.Shape, pools)...)
 	cases = append(cases, rowKernels(cfg.Shape)...)
-	limits := make([]limit, len(pools))
+	limits, byThreads := make([]limit, len(pools)), map[int]*limit{}
 	var turns []*turn
 	for i, p := range pools {
-		limits[i].init(a, p)
-		turns = append(turns, &limits[i].read, &limits[i].peak)
+		l := &limits[i]
+		l.init(a, p)
+		byThreads[l.threads] = l
+		for _, t := range []*turn{&l.read, &l.peak} {
+			t.calibrate()
+			t.spend(leastTimed)
+			turns = append(turns, t)
+		}
 	}
 	for _, c := range cases {
 		if int(c.result.Bytes) > len(a.data) {
 			return nil, fmt.Errorf("%s of %s in %s takes %d bytes: set --memory to more",
 				c.result.Kernel, c.result.Shape, c.result.Format, int(c.result.Bytes))
 		}
+		c.against(byThreads[c.result.Threads])
 		turns = append(turns, &c.turn)
 	}
 	err = takeTurns(ctx, turns, cfg.Duration, func(i int) {
@@ -99,15 +106,11 @@ func Kernels(ctx context.Context, cfg KernelsConfig) (*KernelsReport, error) {
 		return nil, err
 	}
 	r := &KernelsReport{Features: kernels.Features(), Shape: cfg.Shape, Memory: int64(len(a.data))}
-	byThreads := map[int]Ceiling{}
 	for i := range limits {
-		c := limits[i].ceiling()
-		r.Ceilings, byThreads[c.Threads] = append(r.Ceilings, c), c
+		r.Ceilings = append(r.Ceilings, limits[i].ceiling())
 	}
 	for _, c := range cases {
-		c.result.Seconds, c.result.Noise = c.best(), c.noise()
-		c.result.Runs = len(c.times) * c.repeat
-		c.result.judge(byThreads[c.result.Threads])
+		c.finish()
 		r.Results = append(r.Results, c.result)
 	}
 	r.Seconds = time.Since(began).Seconds()

@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,16 +27,23 @@ func TestBound(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
-	c := Ceiling{Read: 20e9, Peak: 100e9}
-	r := Result{Operations: 2e6, Bytes: 2e6, Seconds: 2e-4}
-	r.judge(c)
-	if r.BytesPerSecond != 1e10 || r.Flops != 1e10 || !r.ReadBound || math.Abs(r.Ratio-0.5) > 1e-9 {
+// TestFinish: ratios are of the ceiling's turn that came just after, whatever the best times were.
+func TestFinish(t *testing.T) {
+	l := &limit{threads: 1, bytes: 4e6, operations: 2e7}
+	l.read.times, l.peak.times = []float64{2e-4, 4e-4}, []float64{2e-4} // 20 GB/s, 100 GFLOP/s
+	c := &kernelCase{result: Result{Operations: 2e6, Bytes: 2e6}}
+	c.against(l)
+	c.repeat, c.times, c.ratios = 1, []float64{2e-4, 4e-4}, []float64{1, 1, 1}
+	c.finish()
+	if r := c.result; r.BytesPerSecond != 1e10 || r.Flops != 1e10 || !r.ReadBound || r.Ratio != 0.5 ||
+		c.beside != &l.read || r.Runs != 2 {
 		t.Errorf("%+v", r)
 	}
-	r.Cached = true
-	r.judge(c)
-	if r.ReadBound || math.Abs(r.Ratio-0.1) > 1e-9 {
+	c.result.Cached = true
+	c.against(l)
+	c.ratios = []float64{1, 2, 1}
+	c.finish()
+	if r := c.result; r.ReadBound || r.Ratio != 0.1 || c.beside != &l.peak {
 		t.Errorf("from caches: %+v", r)
 	}
 }
@@ -70,6 +76,13 @@ func TestTakeTurns(t *testing.T) {
 	}
 	if order[0] != "a" || order[len(order)-1] != "b" {
 		t.Error("they did not take turns")
+	}
+	limit := &turn{run: func() {}}
+	limit.calibrate()
+	turns[0].beside = limit
+	turns[0].spend(time.Microsecond)
+	if n := len(turns[0].ratios); n == 0 || n != len(limit.times) || turns[0].ratios[0] <= 0 {
+		t.Errorf("%d ratios to %d times of the turn beside", n, len(limit.times))
 	}
 }
 

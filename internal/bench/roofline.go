@@ -1,7 +1,5 @@
 package bench
 
-import "math"
-
 // Ceiling is what so many threads of the machine do at most.
 type Ceiling struct {
 	Threads int `json:"threads"`
@@ -42,26 +40,19 @@ type Result struct {
 
 	BytesPerSecond float64 `json:"bytes_per_second"`
 	Flops          float64 `json:"flops"`
-	// Bound is the ceiling in operations a second, Ratio what of it was reached, ReadBound that it
-	// is memory that bounds.
+	// Bound is the ceiling in operations a second, ReadBound that it is memory that bounds. Ratio is
+	// what was reached of the ceiling by turns: the median.
 	Bound     float64 `json:"bound_flops"`
 	Ratio     float64 `json:"ratio"`
 	ReadBound bool    `json:"read_bound"`
 }
 
-// judge fills in what follows from the time and the ceiling.
-func (r *Result) judge(c Ceiling) {
+// bound fills in what the ceiling is.
+func (r *Result) bound(c Ceiling) {
 	fromMemory := r.Bytes
 	if r.Cached {
 		fromMemory = 0
 	}
-	r.BytesPerSecond, r.Flops = r.Bytes/r.Seconds, r.Operations/r.Seconds
 	r.Bound = c.Bound(r.Operations, fromMemory)
 	r.ReadBound = r.Bound < c.Peak
-	if r.Bound > 0 {
-		r.Ratio = r.Flops / r.Bound
-	}
-	if math.IsInf(r.Ratio, 0) || math.IsNaN(r.Ratio) {
-		r.Ratio = 0
-	}
 }

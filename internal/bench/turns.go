@@ -13,6 +13,10 @@ type turn struct {
 	// repeat is how often run is called for one time, because a clock is too coarse for one call.
 	repeat int
 	times  []float64 // seconds of one call each
+	// beside, if set, has a turn after each time: ratios are its times to those just before, which
+	// what disturbs a machine for a while does not change.
+	beside *turn
+	ratios []float64
 }
 
 const (
@@ -67,11 +71,21 @@ func (t *turn) time() time.Duration {
 	return time.Since(began)
 }
 
+// sample takes a time of one call, in seconds.
+func (t *turn) sample() float64 {
+	took := t.time().Seconds() / float64(t.repeat)
+	t.times = append(t.times, took)
+	return took
+}
+
+// spend takes times until they have taken so long in all.
 func (t *turn) spend(share time.Duration) {
 	for spent := time.Duration(0); ; {
-		took := t.time()
-		t.times = append(t.times, took.Seconds()/float64(t.repeat))
-		if spent += took; spent >= share {
+		began, took := time.Now(), t.sample()
+		if t.beside != nil {
+			t.ratios = append(t.ratios, t.beside.sample()/took)
+		}
+		if spent += time.Since(began); spent >= share {
 			return
 		}
 	}
