@@ -19,7 +19,7 @@ type benchKernelsCommand struct {
 	Model    string        `help:"Folder of a checkpoint, whose shapes are measured; default: those of --config, or of Qwen3-30B-A3B." type:"existingdir" placeholder:"DIR"`
 	Memory   byteSize      `help:"Memory that weights come from: more than caches hold." default:"1GiB"`
 	Threads  int           `help:"Threads that are measured beside one; 0: all cores." default:"0"`
-	Duration time.Duration `help:"About how long it takes; 0: a minute, or with --quick ten seconds." default:"0"`
+	Duration time.Duration `help:"About how long it takes; 0: a minute, or with --quick some twenty seconds." default:"0"`
 	Quick    bool          `help:"Measure 1, 16 and 128 rows only."`
 	JSON     bool          `name:"json" help:"Print JSON."`
 	Plot     string        `help:"Draw the rooflines into a .svg or .png file." placeholder:"FILE"`

@@ -13,9 +13,10 @@ type kernelCase struct {
 	limit  *limit
 }
 
-// against sets the ceiling, and has that take turns with the case.
+// against sets the ceiling. If that is memory, reading takes turns with the case: how fast memory
+// is changes from moment to moment on a machine that others use, too.
 func (c *kernelCase) against(l *limit) {
-	c.limit, c.beside = l, &l.peak
+	c.limit, c.beside = l, nil
 	if c.result.bound(l.ceiling()); c.result.ReadBound {
 		c.beside = &l.read
 	}
@@ -27,11 +28,10 @@ func (c *kernelCase) finish() {
 	r.Seconds, r.Noise, r.Runs = c.best(), c.noise(), len(c.times)*c.repeat
 	r.BytesPerSecond, r.Flops = r.Bytes/r.Seconds, r.Operations/r.Seconds
 	r.bound(c.limit.ceiling())
-	work := r.Operations / c.limit.operations // in runs of the ceiling
-	if c.beside == &c.limit.read {
-		work = r.Bytes / c.limit.bytes
+	r.Ratio = r.Flops / r.Bound
+	if c.beside != nil {
+		r.Ratio = r.Bytes / c.limit.bytes * quantile(c.ratios, 0.5)
 	}
-	r.Ratio = work * quantile(c.ratios, 0.5)
 }
 
 func weightFormats() []kernels.Format {

@@ -41,7 +41,8 @@ type Result struct {
 	BytesPerSecond float64 `json:"bytes_per_second"`
 	Flops          float64 `json:"flops"`
 	// Bound is the ceiling in operations a second, ReadBound that it is memory that bounds. Ratio is
-	// what was reached of the ceiling by turns: the median.
+	// what was reached of it: where memory bounds, the median by turns with reading, else by the best
+	// runs of both.
 	Bound     float64 `json:"bound_flops"`
 	Ratio     float64 `json:"ratio"`
 	ReadBound bool    `json:"read_bound"`
