@@ -45,5 +45,5 @@ func ropeInterleavedFast(_, _, _ []float32) int                    { panic(unrea
 func highestFast(_ []float32) (int, float32, bool)                 { panic(unreachable) }
 func weighFast(_ []uint64, _ []float32, _ *Weighing) (int, uint64) { panic(unreachable) }
 
-func roundFast(_ *Rounded, _ int, _ []float32) int                    { panic(unreachable) }
-func mulBandFast(_ []float32, _ *Rounded, _, _ int, _ *Matrix, _ int) { panic(unreachable) }
+func roundFast(_ *Rounded, _ int, _ []float32) int                             { panic(unreachable) }
+func mulBandFast(_ []float32, _ *Rounded, _, _ int, _ *Matrix, _ int, _ ahead) { panic(unreachable) }

@@ -140,7 +140,7 @@ func (m *product) Do(item, _ int) {
 	dst := m.dst[t*m.w.Rows:]
 	switch {
 	case m.rounded != nil:
-		mulBands(dst, m.rounded, t, tokens, &m.w, lo, hi)
+		mulBands(dst, m.rounded, t, tokens, &m.w, lo, hi, nil)
 	case m.packed:
 		mulPacked(dst, m.x[t*Packing{1, m.w.Cols}.Len():], tokens, &m.w, lo, hi)
 	default:

@@ -3,6 +3,7 @@ package kernels
 import (
 	"math"
 	"runtime"
+	"unsafe"
 )
 
 // Rounded is activations [tokens, cols] as integers of 8 bits, by groups of 32 columns as the
@@ -81,9 +82,11 @@ func (x *Rounded) roundGroup(at int, group *[quantGroup]float32) {
 //
 // from +0 on, plus r's bias, whatever the tiles. There are no lanes: rows are side by side, where
 // the canonical dot product has columns.
-func MulRounded(dst []float32, x *Rounded, t, n int, w Matrix) {
+//
+// next, if not nil, is what the caller multiplies with next: its beginning is asked for meanwhile.
+func MulRounded(dst []float32, x *Rounded, t, n int, w Matrix, next *Matrix) {
 	checkMulRounded(dst, x, t, n, w)
-	mulBands(dst, x, t, n, &w, 0, w.Rows)
+	mulBands(dst, x, t, n, &w, 0, w.Rows, next)
 	if w.Bias != nil {
 		addBias(dst, n, w.Bias, 0, w.Rows)
 	}
@@ -101,9 +104,9 @@ func checkMulRounded(dst []float32, x *Rounded, t, n int, w Matrix) {
 }
 
 // mulBand computes dst[i*w.Rows+r] for the band that begins with row r and n tokens from t on.
-func mulBand(dst []float32, x *Rounded, t, n int, w *Matrix, r int) {
+func mulBand(dst []float32, x *Rounded, t, n int, w *Matrix, r int, a ahead) {
 	if fastPath && x.groups > 0 {
-		mulBandFast(dst, x, t, n, w, r)
+		mulBandFast(dst, x, t, n, w, r, a)
 		return
 	}
 	mulBandGeneric(dst, x, t, n, w, r)
@@ -168,8 +171,32 @@ func roundedTile(n, cols int) (tokens, rows int) {
 }
 
 // mulBands is mulRows for rounded activations from token t on; lo is the first row of a band.
-func mulBands(dst []float32, x *Rounded, t, n int, w *Matrix, lo, hi int) {
+func mulBands(dst []float32, x *Rounded, t, n int, w *Matrix, lo, hi int, next *Matrix) {
+	a := w.ahead(hi, next)
 	for r := lo; r < hi; r += bandRows {
-		mulBand(dst, x, t, n, w, r)
+		mulBand(dst, x, t, n, w, r, a)
 	}
+}
+
+// ahead is where weights are asked for that would lie beyond the end of a tile: as far behind those
+// that are multiplied next. What follows the tile in memory is most often another thread's.
+type ahead struct {
+	end  uintptr // of the tile
+	then int     // from there to what is next, in bytes
+}
+
+// bandFar is how far ahead weights are asked for, in bytes. kernels/gen has it, too.
+const bandFar = 16384
+
+// ahead returns it for rows up to hi, and next, if not nil.
+func (m *Matrix) ahead(hi int, next *Matrix) ahead {
+	a := ahead{then: -bandFar} // back to what has just been read
+	if len(m.Data) == 0 {
+		return a
+	}
+	a.end = uintptr(unsafe.Pointer(&m.Data[0])) + uintptr(m.Format.MatrixBytes(hi, m.Cols))
+	if next != nil && len(next.Data) > 0 {
+		a.then = int(uintptr(unsafe.Pointer(&next.Data[0])) - a.end)
+	}
+	return a
 }

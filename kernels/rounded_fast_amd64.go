@@ -32,15 +32,18 @@ type roundedOperands struct {
 	sums    *int32
 	stride  int // of scales and sums
 	w       *byte
-	groups  int // at least 1
+	groups  int     // at least 1
+	end     uintptr // see type ahead
+	then    int
 }
 
 // mulBandFast is mulBand for at least one group.
-func mulBandFast(dst []float32, x *Rounded, t, n int, w *Matrix, r int) {
+func mulBandFast(dst []float32, x *Rounded, t, n int, w *Matrix, r int, a ahead) {
 	var memory [8 * bandRows]float32
 	var o roundedOperands
 	o.dst, o.w, o.groups = &memory[0], &w.band(r, 0)[0], x.groups
 	o.xStride, o.stride = x.groups*quantGroup, 4*x.groups
+	o.end, o.then = a.end, a.then
 	rows := min(bandRows, w.Rows-r)
 	for i := 0; i < n; {
 		at := (t + i) * x.groups

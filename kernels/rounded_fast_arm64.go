@@ -28,7 +28,7 @@ type roundedOperands struct {
 }
 
 // mulBandFast is mulBand for at least one group.
-func mulBandFast(dst []float32, x *Rounded, t, n int, w *Matrix, r int) {
+func mulBandFast(dst []float32, x *Rounded, t, n int, w *Matrix, r int, _ ahead) {
 	if !dotProducts {
 		mulBandGeneric(dst, x, t, n, w, r)
 		return

@@ -152,12 +152,12 @@ func checkRounded(t *testing.T, pool *Pool, x []float32, n int, w Matrix, misali
 		}
 		if n > 1 && w.Rows > 0 {
 			got = make([]float32, (n-1)*w.Rows)
-			MulRounded(got, &rounded, 1, n-1, all)
+			MulRounded(got, &rounded, 1, n-1, all, &w)
 			same(path, got, w.Rows, 0, n-1, 1)
 		}
 		if rest := w.Rows - bandRows; rest > 0 {
 			got = make([]float32, n*rest)
-			MulRounded(got, &rounded, 0, n, all.Slice(bandRows, w.Rows))
+			MulRounded(got, &rounded, 0, n, all.Slice(bandRows, w.Rows), nil)
 			same(path, got, rest, bandRows, n, 0)
 		}
 	})

@@ -289,8 +289,9 @@ func (w *gating) Do(item, thread int) {
 	gate, up, mem := &p.expert.Gate, &p.expert.Up, &w.tiles[thread]
 	token, n, lo, hi := p.gating.at(item-from, len(p.rows))
 	rows := hi - lo
-	p.mul(mem.a, p.x, &w.roundedInputs, token, n, gate.Slice(lo, hi))
-	p.mul(mem.b, p.x, &w.roundedInputs, token, n, up.Slice(lo, hi))
+	upRows := up.Slice(lo, hi)
+	p.mul(mem.a, p.x, &w.roundedInputs, token, n, gate.Slice(lo, hi), &upRows)
+	p.mul(mem.b, p.x, &w.roundedInputs, token, n, upRows, nil)
 	for t := range n {
 		a, b := mem.a[t*rows:][:rows], mem.b[t*rows:][:rows]
 		if p.packed {
@@ -304,9 +305,10 @@ func (w *gating) Do(item, thread int) {
 
 // mul computes a tile of n tokens, which are inputs or middles of the part: those of the wave that
 // are rounded, or x.
-func (p *part) mul(dst, x []float32, r *kernels.Rounded, token, n int, m kernels.Matrix) {
+func (p *part) mul(dst, x []float32, r *kernels.Rounded, token, n int, m kernels.Matrix,
+	next *kernels.Matrix) {
 	if p.rounded {
-		kernels.MulRounded(dst, r, p.at+token, n, m)
+		kernels.MulRounded(dst, r, p.at+token, n, m, next)
 		return
 	}
 	x = x[token*p.stride(m.Cols):]
@@ -329,7 +331,7 @@ func (w *scaling) Do(item, thread int) {
 	p := &w.wave[i]
 	down, y := &p.expert.Down, w.tiles[thread].a
 	token, n, lo, hi := p.down.at(item-from, len(p.rows))
-	p.mul(y, p.middle, &w.roundedMiddle, token, n, down.Slice(lo, hi))
+	p.mul(y, p.middle, &w.roundedMiddle, token, n, down.Slice(lo, hi), nil)
 	rows := hi - lo
 	for t := range n {
 		out, g := y[t*rows:][:rows], p.weights[token+t]

@@ -41,7 +41,8 @@ var bandFormats = []bandFormat{
 }
 
 // roundedFields are those of the type roundedOperands of package kernels, in order.
-var roundedFields = []string{"dst", "x", "xStride", "scales", "sums", "stride", "w", "groups"}
+var roundedFields = []string{"dst", "x", "xStride", "scales", "sums", "stride", "w", "groups",
+	"end", "then"}
 
 // rounded writes products of rounded activations, and their rounding.
 func rounded() {
@@ -92,6 +93,7 @@ func words(name string, n int, word func(n int) uint32) Mem {
 type bandWalk struct {
 	o               Register
 	w, groups       Register
+	far, end, then  Register   // see aim; nil where nothing is asked for
 	x, scales, sums []pointers // by fours of tokens
 }
 
@@ -155,15 +157,35 @@ func zero(v VecVirtual) {
 }
 
 // How far ahead to ask for weights: the second level of cache, which can wait for more lines at once,
-// then the first. The hardware alone would stop at the page.
+// then the first. The hardware alone would stop at the page. Package kernels has bandFar, too.
 const (
 	bandFar  = 16384
 	bandNear = 4096
 )
 
-// askBand prefetches weights that lie as far ahead of some that are read.
-func askBand(at Mem) {
-	PREFETCHT1(at.Offset(bandFar))
+// asks says that the walk asks for weights.
+func (k *bandWalk) asks() {
+	k.far, k.end, k.then = GP64(), k.field("end"), k.field("then")
+}
+
+// aim points far ahead of the group: see type ahead of package kernels.
+func (k *bandWalk) aim() {
+	if k.far == nil {
+		return
+	}
+	beyond := GP64()
+	LEAQ(Mem{Base: k.w, Disp: bandFar}, k.far)
+	LEAQ(Mem{Base: k.far, Index: k.then, Scale: 1}, beyond)
+	CMPQ(k.far, k.end)
+	CMOVQCC(beyond, k.far)
+}
+
+// ask prefetches weights that lie ahead of some that are read, at a place in a group.
+func (k *bandWalk) ask(at Mem) {
+	if k.far == nil {
+		return
+	}
+	PREFETCHT1(Mem{Base: k.far, Disp: at.Disp})
 	PREFETCHT0(at.Offset(bandNear))
 }
 
@@ -177,6 +199,9 @@ func bandText(name string, tokens int) {
 func bandWide(f bandFormat, tokens int, c bandConstants) {
 	bandText(fmt.Sprintf("band%dx16%sVNNI", tokens, f.name), tokens)
 	k := newBandWalk(tokens)
+	if tokens < 4 { // which wait for them
+		k.asks()
+	}
 	var mask, codes VecVirtual
 	if f.nibbles {
 		mask = ZMM()
@@ -197,6 +222,7 @@ func bandWide(f bandFormat, tokens int, c bandConstants) {
 		}
 	}
 	Label("group")
+	k.aim()
 	for t, sum := range sums {
 		VPBROADCASTD(k.sums[t/4].at(t%4, 0), sum)
 		VPSLLD(U8(f.bias), sum, sum)
@@ -206,14 +232,14 @@ func bandWide(f bandFormat, tokens int, c bandConstants) {
 		at := Mem{Base: k.w, Disp: bandScales + n*bandBlock}
 		if !f.nibbles {
 			VMOVDQU32(at, low)
-			ahead(tokens, at)
+			k.ask(at)
 			step(n, low)
 			continue
 		}
 		at.Disp = bandScales + n/2*bandBlock
 		high := ZMM()
 		VMOVDQU32(at, low)
-		ahead(tokens, at)
+		k.ask(at)
 		VPSRLW(U8(4), low, high)
 		for i, part := range []VecVirtual{low, high} {
 			VPANDD(mask, part, part)
@@ -244,13 +270,6 @@ func bandWide(f bandFormat, tokens int, c bandConstants) {
 	RET()
 }
 
-// ahead prefetches weights, which one token or two wait for.
-func ahead(tokens int, at Mem) {
-	if tokens < 4 {
-		askBand(at)
-	}
-}
-
 // band writes the product of some tokens and a band in registers of 256 bits, of which a band's rows
 // take two. Where there are not enough registers for both, it goes over the band for one half and then
 // for the other, so that four tokens share what is done to weights.
@@ -271,16 +290,18 @@ func bandPass(f bandFormat, tokens int, c bandConstants, halves ...int) {
 	k := newBandWalk(tokens)
 	b := &bandRegisters{f: f, k: k, constants: c, tokens: tokens, halves: halves}
 	b.begin()
+	if halves[0] == 0 {
+		k.asks()
+	}
 	group := fmt.Sprintf("group%d", halves[0])
 	Label(group)
+	k.aim()
 	for n := 0; n < bandSteps; n++ {
 		at := Mem{Base: k.w, Disp: bandScales + n*bandBlock}
 		if f.nibbles {
 			at.Disp = bandScales + n/2*bandBlock
 		}
-		if halves[0] == 0 {
-			askBand(at)
-		}
+		k.ask(at)
 		if !f.nibbles {
 			b.signed(n, at)
 			continue
